@@ -1,0 +1,110 @@
+"""A ladder of small Llama models trained from scratch, so that N, D, FLOPs and loss are known exactly.
+
+The recipe is a frozen value; its hash names the ladder. Training is Hugging Face's `Trainer` on rows made by the task;
+nothing here knows Ray or the store. torch and transformers are imported where they are used: reading a manifest needs neither.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path as FilePath
+
+from scaling_exp.tasks.arithmetic import ModularChains
+
+
+@dataclass(frozen=True)
+class Size:
+    """One rung: a width and the learning rate that suits it."""
+
+    hidden_size: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        if self.hidden_size < 8 or self.hidden_size % 8:
+            raise ValueError(f"hidden_size is {self.hidden_size}; it must be a multiple of 8")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a ladder. Sizes differ in width and learning rate only; all see the same tokens in one order."""
+
+    name: str
+    seed: int
+    sizes: dict[str, Size]
+    task: ModularChains
+    tokens: int
+    """D: pre-training tokens of the last checkpoint, prompts included."""
+    checkpoints: tuple[float, ...]
+    """Shares of `tokens` at which weights are kept; the last is 1."""
+    num_layers: int
+    head_dim: int
+    intermediate_ratio: int
+    batch_rows: int
+    warmup_share: float
+    decay_share: float
+    held_out_rows: int
+
+    def __post_init__(self) -> None:
+        if list(self.checkpoints) != sorted(set(self.checkpoints)) or self.checkpoints[-1] != 1:
+            raise ValueError(f"checkpoints is {self.checkpoints}; shares must rise and end at 1")
+        if self.checkpoints[0] <= 0:
+            raise ValueError(f"checkpoints is {self.checkpoints}; shares must be above 0")
+        if not 0 <= self.warmup_share + self.decay_share <= 1:
+            raise ValueError("warmup_share + decay_share must be at most 1")
+
+    @property
+    def hash(self) -> str:
+        """Identifies the recipe: 16 hexadecimal digits over every field."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One point of the (N, D) grid, as the manifest records it."""
+
+    name: str
+    """Also its folder beside the manifest."""
+    size: str
+    num_parameters: int
+    num_non_embedding_parameters: int
+    tokens: int
+    steps: int
+    pretraining_flops: float
+    """6ND with N = all parameters."""
+    held_out_loss: float
+    """Mean cross-entropy on held-out solutions, nats a token, of the weights as stored."""
+    seed: int
+    train_seconds: float
+
+
+MANIFEST = "ladder.json"
+
+
+def write_manifest(folder: FilePath, recipe: Recipe, checkpoints: Sequence[Checkpoint]) -> FilePath:
+    """Write what is known of a ladder beside its weights, smallest first."""
+    ordered = sorted(checkpoints, key=lambda each: (each.num_parameters, each.tokens))
+    file = folder / MANIFEST
+    manifest = {
+        "name": recipe.name,
+        "hash": recipe.hash,
+        "recipe": asdict(recipe),
+        "checkpoints": [asdict(checkpoint) for checkpoint in ordered],
+    }
+    file.write_text(json.dumps(manifest, indent=1) + "\n")
+    return file
+
+
+def read_manifest(folder: FilePath) -> dict:
+    """Raises ValueError when there is no ladder in `folder`."""
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise ValueError(f"{folder} holds no ladder ({MANIFEST} is missing); make one with `pretrain`")
+    return json.loads(file.read_text())
+
+
+def manifest_checkpoints(folder: FilePath) -> tuple[Checkpoint, ...]:
+    """Every checkpoint of a ladder, smallest first."""
+    return tuple(Checkpoint(**entry) for entry in read_manifest(folder)["checkpoints"])

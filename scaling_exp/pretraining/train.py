@@ -1,0 +1,241 @@
+"""Train one size of a ladder with Hugging Face's `Trainer`, keeping checkpoints on the way.
+
+Rows of one level have one length, so a batch holds one level and no padding; levels take turns. Only solution tokens
+carry loss: a prompt is random. Weights are stored as float32 safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.utils.data import IterableDataset
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+from scaling_exp.pretraining import Checkpoint, Recipe
+from scaling_exp.tasks.arithmetic import ModularChains
+
+# Axis suffixes: R rows, S steps of a chain, T tokens of a row.
+
+IGNORED = -100
+HELD_OUT_SEED = 2**31
+
+
+def train_size(recipe: Recipe, size_name: str, folder: FilePath) -> list[Checkpoint]:
+    """Train one size; one subfolder and one record a checkpoint."""
+    torch.set_num_threads(1 if not torch.cuda.is_available() else torch.get_num_threads())
+    torch.manual_seed(recipe.seed)
+    model = LlamaForCausalLM(llama_config(recipe, recipe.sizes[size_name].hidden_size))
+    schedule = Schedule.of(recipe)
+    keep = KeepCheckpoints(recipe, size_name, folder, schedule)
+    Trainer(
+        model=model,
+        args=training_arguments(recipe, size_name, folder, schedule.num_steps),
+        train_dataset=Batches(recipe),
+        data_collator=lambda batches: batches[0],
+        callbacks=[keep],
+    ).train()
+    return keep.checkpoints
+
+
+def llama_config(recipe: Recipe, hidden_size: int) -> LlamaConfig:
+    """Shapes of one size. The initial scale is 1/sqrt(width): at the default 0.02 small widths do not learn."""
+    words = recipe.task.vocabulary()
+    num_heads = max(1, hidden_size // recipe.head_dim)
+    return LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=hidden_size,
+        intermediate_size=recipe.intermediate_ratio * hidden_size,
+        num_hidden_layers=recipe.num_layers,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_heads,
+        head_dim=recipe.head_dim,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        initializer_range=hidden_size**-0.5,
+        bos_token_id=None,
+        eos_token_id=words.index("."),
+        pad_token_id=None,
+    )
+
+
+def training_arguments(
+    recipe: Recipe, size_name: str, folder: FilePath, num_steps: int
+) -> TrainingArguments:
+    """Warm-up, constant rate, linear decay (Hu et al. 2024, arXiv 2404.06395), so early checkpoints are of one run."""
+    num_warmup = int(recipe.warmup_share * num_steps)
+    num_decay = int(recipe.decay_share * num_steps)
+    return TrainingArguments(
+        output_dir=str(folder / f".{size_name}"),
+        max_steps=num_steps,
+        per_device_train_batch_size=1,  # an item is a whole batch already
+        learning_rate=recipe.sizes[size_name].learning_rate,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={
+            "num_decay_steps": num_decay,
+            "min_lr_ratio": 0.05,
+            "decay_type": "linear",
+        },
+        warmup_steps=num_warmup,
+        adam_beta2=0.98,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=recipe.seed,
+        save_strategy="no",
+        logging_steps=max(1, num_steps // 20),
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        remove_unused_columns=False,
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Where the tokens of a recipe fall in steps. Every level's batch has its own number of tokens."""
+
+    num_steps: int
+    kept_steps: tuple[int, ...]
+    tokens_per_round: int
+    num_levels: int
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Schedule:
+        """One round is one batch of each level; checkpoints fall on whole rounds."""
+        levels = recipe.task.levels.values()
+        tokens = recipe.batch_rows * sum(row_tokens(level.num_steps) for level in levels)
+        rounds = [round(share * recipe.tokens / tokens) for share in recipe.checkpoints]
+        kept = tuple(len(levels) * each for each in rounds)
+        return cls(kept[-1], kept, tokens, len(levels))
+
+    def tokens_after(self, step: int) -> int:
+        """Tokens seen after a kept step."""
+        return step // self.num_levels * self.tokens_per_round
+
+
+def row_tokens(num_steps: int) -> int:
+    """Tokens of prompt and solution of a chain: 1 + 4 a step + 1, twice."""
+    return 2 * (4 * num_steps + 2)
+
+
+class Batches(IterableDataset):
+    """Endless batches, levels in turn; the same rows in the same order for every size."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        rng = np.random.default_rng(self.recipe.seed)
+        while True:
+            for level in self.recipe.task.levels:
+                yield batch(
+                    self.recipe.task, level, self.recipe.batch_rows, rng, held_out=False
+                )
+
+
+def batch(
+    task: ModularChains, level: str, num_rows: int, rng: np.random.Generator, *, held_out: bool
+) -> dict[str, torch.Tensor]:
+    """`num_rows` rows of one level as token ids, prompt positions ignored by the loss."""
+    odds = 1 / 8 if held_out else 7 / 8
+    chains = task.draw(level, int(num_rows / odds * 1.5) + 32, rng, held_out=held_out)
+    ids_RT = rows(task, *(each[:num_rows] for each in chains))
+    labels_RT = ids_RT.copy()
+    labels_RT[:, : ids_RT.shape[1] // 2] = IGNORED
+    return {"input_ids": torch.from_numpy(ids_RT), "labels": torch.from_numpy(labels_RT)}
+
+
+def rows(
+    task: ModularChains, start_R: np.ndarray, is_product_RS: np.ndarray, operand_RS: np.ndarray
+) -> np.ndarray:
+    """Token ids_RT of prompt and worked solution; a number is its own id."""
+    plus, times, equals, blank, colon, end = range(task.modulus, task.modulus + 6)
+    result_RS = task.results(start_R, is_product_RS, operand_RS)
+    prompt, solution = [start_R], [start_R]
+    for s in range(result_RS.shape[1]):
+        operator_R = np.where(is_product_RS[:, s], times, plus)
+        step = [operator_R, operand_RS[:, s], np.full_like(start_R, equals)]
+        prompt += [*step, np.full_like(start_R, blank)]
+        solution += [*step, result_RS[:, s]]
+    tail = np.full_like(start_R, colon), np.full_like(start_R, end)
+    return np.stack([*prompt, tail[0], *solution, tail[1]], axis=1)
+
+
+class KeepCheckpoints(TrainerCallback):
+    """Stores weights at the recipe's steps, with the held-out loss of what was stored."""
+
+    def __init__(
+        self, recipe: Recipe, size_name: str, folder: FilePath, schedule: Schedule
+    ) -> None:
+        self.recipe, self.size_name, self.folder, self.schedule = (
+            recipe,
+            size_name,
+            folder,
+            schedule,
+        )
+        self.checkpoints: list[Checkpoint] = []
+        self.started = time.perf_counter()
+
+    def on_step_end(self, args, state, control, *, model, **_) -> None:  # noqa: ANN001 - transformers' signature
+        if state.global_step in self.schedule.kept_steps:
+            self.checkpoints.append(self.keep(model, state.global_step))
+
+    def keep(self, model: LlamaForCausalLM, step: int) -> Checkpoint:
+        """Write one checkpoint and its tokenizer; its record."""
+        tokens = self.schedule.tokens_after(step)
+        name = f"{self.size_name}-{tokens / 1e6:.1f}M"
+        model.save_pretrained(self.folder / name)
+        write_tokenizer(self.recipe.task, self.folder / name)
+        num_parameters = sum(weights.numel() for weights in model.parameters())
+        return Checkpoint(
+            name=name,
+            size=self.size_name,
+            num_parameters=num_parameters,
+            num_non_embedding_parameters=num_parameters - model.model.embed_tokens.weight.numel(),
+            tokens=tokens,
+            steps=step,
+            pretraining_flops=6.0 * num_parameters * tokens,
+            held_out_loss=held_out_loss(model, self.recipe),
+            seed=self.recipe.seed,
+            train_seconds=round(time.perf_counter() - self.started, 1),
+        )
+
+
+@torch.no_grad()
+def held_out_loss(model: LlamaForCausalLM, recipe: Recipe) -> float:
+    """Mean cross-entropy over held-out solutions, nats a token, levels in equal shares of rows."""
+    model.eval()
+    rng = np.random.default_rng(recipe.seed + HELD_OUT_SEED)
+    task, num_rows = recipe.task, recipe.held_out_rows // len(recipe.task.levels)
+    total, num_tokens = 0.0, 0
+    for level in task.levels:
+        inputs = batch(task, level, num_rows, rng, held_out=True)
+        count = int((inputs["labels"] != IGNORED).sum())
+        inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+        total += float(model(**inputs).loss) * count
+        num_tokens += count
+    model.train()
+    return round(total / num_tokens, 6)
+
+
+def write_tokenizer(task: ModularChains, folder: FilePath) -> None:
+    """A word-level tokenizer: one token a number or symbol, split at spaces."""
+    words = {word: index for index, word in enumerate(task.vocabulary())}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": ".",
+        "unk_token": "?",
+        "model_max_length": 128,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")

@@ -1,0 +1,28 @@
+"""Tasks: load problems, prompt, read an answer, grade it. `kind:` in a configuration chooses from `TASKS`."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from scaling_exp.tasks.arithmetic import ModularChains
+from scaling_exp.types import Problem
+
+
+class Task(Protocol):
+    """What a strategy is tried on. Frozen and picklable; knows text, never tokens or engines."""
+
+    def problems(self) -> Sequence[Problem]:
+        """The problems, always the same for the same configuration."""
+        ...
+
+    def read(self, text: str) -> str | None:
+        """The answer that a completion gives; None when it gives none."""
+        ...
+
+    def grade(self, problem: Problem, answer: str) -> bool:
+        """Whether an answer is right."""
+        ...
+
+
+TASKS = {"modular_chains": ModularChains}
+
+__all__ = ["TASKS", "ModularChains", "Task"]

@@ -1,0 +1,91 @@
+"""The nouns every layer shares: frozen, typed, picklable, and ignorant of engines, files and configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tokens = tuple[int, ...]
+Path = tuple[int, ...]
+"""A node's name in the forest of continuations; `()` is the prompt, `(2, 0)` the first child of the third sample."""
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one continuation is drawn. Part of a draw's identity: two draws that differ here are two draws.
+
+    `temperature` 0 is greedy decoding, for which the seed is irrelevant.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    stop_token_ids: Tokens = ()
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"sampling.max_tokens is {self.max_tokens}; it must be at least 1")
+        if self.temperature < 0:
+            raise ValueError(f"sampling.temperature is {self.temperature}; it must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"sampling.top_p is {self.top_p}; it must be in (0, 1]")
+        if not 0 <= self.min_p <= 1:
+            raise ValueError(f"sampling.min_p is {self.min_p}; it must be in [0, 1]")
+        if self.top_k < 0:
+            raise ValueError(f"sampling.top_k is {self.top_k}; it must be 0 (all) or more")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What an engine returned for one draw.
+
+    `num_cached_tokens` counts the prefix tokens whose keys and values came from the prefix cache.
+    """
+
+    tokens: Tokens
+    finish_reason: FinishReason
+    num_cached_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its exact answer. `name` is unique inside the task and stable between runs."""
+
+    name: str
+    prompt: str
+    answer: str
+    level: str
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shapes that decide what a token costs.
+
+    `num_parameters` counts every weight once (tied embeddings once). `num_active_parameters` counts the weights that
+    one token multiplies with: the input embedding is a look-up and is left out unless it is tied to the output.
+    """
+
+    num_parameters: int
+    num_active_parameters: int
+    num_non_embedding_parameters: int
+    num_layers: int
+    num_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the analysis must know of a model: its shapes and what its pre-training consumed."""
+
+    name: str
+    architecture: Architecture
+    pretraining_tokens: int
+
+    @property
+    def pretraining_flops(self) -> float:
+        """6ND (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), N = total parameters."""
+        return 6.0 * self.architecture.num_parameters * self.pretraining_tokens

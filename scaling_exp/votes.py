@@ -1,0 +1,39 @@
+"""Pure rules of a vote. Knows counts only: no tokens, no engine, no problem.
+
+An answer of `None` (unparsable) abstains: it is drawn and paid for, and elects nobody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+
+def count_votes(answers: Iterable[str | None]) -> Counter[str]:
+    """Votes per answer; abstentions are left out."""
+    return Counter(answer for answer in answers if answer is not None)
+
+
+def winners(votes: Counter[str]) -> tuple[str, ...]:
+    """Every answer with the most votes, sorted; empty when all abstained."""
+    most = max(votes.values(), default=0)
+    return tuple(sorted(answer for answer, count in votes.items() if count == most))
+
+
+def fewest_to_settle(votes: Counter[str], num_remaining: int) -> int:
+    """Fewest further samples after which the winner of the full vote could be known; 0 when it is known now.
+
+    With lead d = (first - second) and r samples left, the vote is settled when d > r, because a rival gains at most
+    one vote a sample. If all of the next m samples go to the leader, d + m > r - m, so m = floor((r - d) / 2) + 1.
+    Settled votes elect exactly the winner of the full vote, unlike rules that stop on confidence
+    (Aggarwal et al. 2023, arXiv 2305.11860) or on the order of arrival.
+
+    Raises ValueError when `num_remaining` is negative.
+    """
+    if num_remaining < 0:
+        raise ValueError(f"num_remaining is {num_remaining}; it must be 0 or more")
+    (first, second) = ([count for _, count in votes.most_common(2)] + [0, 0])[:2]
+    lead = first - second
+    if num_remaining == 0 or lead > num_remaining:
+        return 0
+    return min(num_remaining, (num_remaining - lead) // 2 + 1)
