@@ -13,11 +13,12 @@ asks for it next. Between two Parquet parts draws go to a journal (an Arrow stre
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -30,13 +31,20 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
+from scaling_exp.generation import Sampler
 from scaling_exp.types import Completion, Sampling, Tokens
+
+Known = dict[str, Completion]
+"""Finished draws of one root by key."""
+
+NOT_DRAWN = Completion((), "length")
 
 DRAWS = pa.schema(
     [
         ("key", pa.string()),
         ("model", pa.string()),
         ("fingerprint", pa.string()),
+        ("root", pa.string()),
         ("prefix", pa.list_(pa.int32())),
         ("sampling", pa.string()),
         ("seed", pa.int64()),
@@ -53,10 +61,14 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One request to an engine and what came back. `fingerprint` identifies the weights, `model` only names them."""
+    """One request to an engine and what came back.
+
+    `fingerprint` identifies the weights, `model` only names them; `root` is the name that the seed was hashed from.
+    """
 
     model: str
     fingerprint: str
+    root: str
     prefix: Tokens
     sampling: Sampling
     seed: int
@@ -95,20 +107,65 @@ class Store:
         """The folder of one run, made if it is not there."""
         return RunFolder(self.root / run_id)
 
-    def pool(self, fingerprint: str) -> dict[str, Completion]:
-        """Every finished draw of one model from every run, by key."""
+    def pool(self, fingerprint: str) -> dict[str, Known]:
+        """Every finished draw of one model from every run: by root, then by key."""
         files = sorted(map(str, self.root.glob("*/draws/*.parquet")))
         if not files:
             return {}
         table = pads.dataset(files, schema=DRAWS).to_table(
-            columns=["key", "tokens", "finish_reason", "num_cached_tokens"],
+            columns=["root", "key", "tokens", "finish_reason", "num_cached_tokens"],
             filter=pads.field("fingerprint") == fingerprint,
         )
+        pool: dict[str, Known] = {}
         columns = (column.to_pylist() for column in table.columns)
-        return {
-            key: Completion(tuple(tokens), finish_reason, num_cached_tokens)
-            for key, tokens, finish_reason, num_cached_tokens in zip(*columns, strict=True)
-        }
+        for root, key, tokens, finish_reason, num_cached_tokens in zip(*columns, strict=True):
+            known = pool.setdefault(root, {})
+            known[key] = Completion(tuple(tokens), finish_reason, num_cached_tokens)
+        return pool
+
+
+@dataclass(eq=False)
+class Replay:
+    """A sampler that only knows what is drawn already; what is not is noted in `missing` and comes back empty."""
+
+    fingerprint: str
+    known: Known
+    missing: set[str] = field(default_factory=set)
+
+    async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
+        key = draw_key(self.fingerprint, prefix, sampling, seed)
+        if key not in self.known:
+            self.missing.add(key)
+        return self.known.get(key, NOT_DRAWN)
+
+
+@dataclass(eq=False)
+class Pooled:
+    """A sampler that asks the pool before the engine, and never asks the engine twice for one draw."""
+
+    model: str
+    fingerprint: str
+    root: str
+    known: Known
+    sampler: Sampler
+    record: Callable[[Draw], None]
+    _drawing: dict[str, asyncio.Task[Completion]] = field(default_factory=dict)
+
+    async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
+        key = draw_key(self.fingerprint, prefix, sampling, seed)
+        if key in self.known:
+            return self.known[key]
+        if key not in self._drawing:
+            drawing = self._draw(key, prefix, sampling, seed)
+            self._drawing[key] = asyncio.ensure_future(drawing)
+        return await self._drawing[key]
+
+    async def _draw(self, key: str, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
+        completion = await self.sampler(prefix, sampling, seed)
+        self.known[key] = completion
+        draw = Draw(self.model, self.fingerprint, self.root, prefix, sampling, seed, completion)
+        self.record(draw)
+        return completion
 
 
 @dataclass(frozen=True)
@@ -129,10 +186,11 @@ class RunFolder:
             )
         return json.loads(self.manifest.read_text())
 
-    def write_manifest(self, manifest: Mapping) -> None:
+    def write_json(self, name: str, content: Mapping) -> None:
+        """Write `name`.json."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with _replacing(self.manifest) as partial:
-            partial.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        with _replacing(self.path / f"{name}.json") as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n")
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write `name`.parquet so that a reader sees the old table or the new one, never half of it."""
@@ -200,6 +258,7 @@ def _batch(draws: Mapping[str, Draw]) -> pa.RecordBatch:
         list(draws),
         [draw.model for draw in kept],
         [draw.fingerprint for draw in kept],
+        [draw.root for draw in kept],
         [draw.prefix for draw in kept],
         [sampling_json(draw.sampling) for draw in kept],
         [draw.seed for draw in kept],

@@ -7,12 +7,34 @@ nothing here knows Ray or the store. torch and transformers are imported where t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path as FilePath
+from typing import Any, Protocol
 
-from scaling_exp.tasks.arithmetic import ModularChains
+import numpy as np
+
+
+class Corpus(Protocol):
+    """What a ladder is trained on: rows of prompt and solution, in named levels of one row length each."""
+
+    @property
+    def levels(self) -> Mapping[str, object]: ...
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word; a word's position is its token id."""
+        ...
+
+    def row_tokens(self, level: str) -> int:
+        """Tokens of a row: prompt and solution, one as long as the other."""
+        ...
+
+    def rows(
+        self, level: str, num_rows: int, rng: np.random.Generator, *, held_out: bool
+    ) -> np.ndarray:
+        """Token ids, (num_rows, row_tokens); held-out rows are never among the others."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +56,7 @@ class Recipe:
     name: str
     seed: int
     sizes: dict[str, Size]
-    task: ModularChains
+    corpus: Corpus
     tokens: int
     """D: pre-training tokens of the last checkpoint, prompts included."""
     checkpoints: tuple[float, ...]
@@ -55,10 +77,14 @@ class Recipe:
         if not 0 <= self.warmup_share + self.decay_share <= 1:
             raise ValueError("warmup_share + decay_share must be at most 1")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, as plain values."""
+        return asdict(self)
+
     @property
     def hash(self) -> str:
         """Identifies the recipe: 16 hexadecimal digits over every field."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -90,7 +116,7 @@ def write_manifest(folder: FilePath, recipe: Recipe, checkpoints: Sequence[Check
     manifest = {
         "name": recipe.name,
         "hash": recipe.hash,
-        "recipe": asdict(recipe),
+        "recipe": recipe.to_dict(),
         "checkpoints": [asdict(checkpoint) for checkpoint in ordered],
     }
     file.write_text(json.dumps(manifest, indent=1) + "\n")

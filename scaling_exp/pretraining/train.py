@@ -18,10 +18,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.utils.data import IterableDataset
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-from scaling_exp.pretraining import Checkpoint, Recipe
-from scaling_exp.tasks.arithmetic import ModularChains
+from scaling_exp.pretraining import Checkpoint, Corpus, Recipe
 
-# Axis suffixes: R rows, S steps of a chain, T tokens of a row.
+# Axis suffixes: R rows, T tokens of a row.
 
 IGNORED = -100
 HELD_OUT_SEED = 2**31
@@ -46,7 +45,7 @@ def train_size(recipe: Recipe, size_name: str, folder: FilePath) -> list[Checkpo
 
 def llama_config(recipe: Recipe, hidden_size: int) -> LlamaConfig:
     """Shapes of one size. The initial scale is 1/sqrt(width): at the default 0.02 small widths do not learn."""
-    words = recipe.task.vocabulary()
+    words = recipe.corpus.vocabulary()
     num_heads = max(1, hidden_size // recipe.head_dim)
     return LlamaConfig(
         vocab_size=len(words),
@@ -109,8 +108,8 @@ class Schedule:
     @classmethod
     def of(cls, recipe: Recipe) -> Schedule:
         """One round is one batch of each level; checkpoints fall on whole rounds."""
-        levels = recipe.task.levels.values()
-        tokens = recipe.batch_rows * sum(row_tokens(level.num_steps) for level in levels)
+        levels = recipe.corpus.levels
+        tokens = recipe.batch_rows * sum(recipe.corpus.row_tokens(level) for level in levels)
         rounds = [round(share * recipe.tokens / tokens) for share in recipe.checkpoints]
         kept = tuple(len(levels) * each for each in rounds)
         return cls(kept[-1], kept, tokens, len(levels))
@@ -118,11 +117,6 @@ class Schedule:
     def tokens_after(self, step: int) -> int:
         """Tokens seen after a kept step."""
         return step // self.num_levels * self.tokens_per_round
-
-
-def row_tokens(num_steps: int) -> int:
-    """Tokens of prompt and solution of a chain: 1 + 4 a step + 1, twice."""
-    return 2 * (4 * num_steps + 2)
 
 
 class Batches(IterableDataset):
@@ -134,38 +128,17 @@ class Batches(IterableDataset):
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         rng = np.random.default_rng(self.recipe.seed)
         while True:
-            for level in self.recipe.task.levels:
-                yield batch(
-                    self.recipe.task, level, self.recipe.batch_rows, rng, held_out=False
+            for level in self.recipe.corpus.levels:
+                yield inputs(
+                    self.recipe.corpus.rows(level, self.recipe.batch_rows, rng, held_out=False)
                 )
 
 
-def batch(
-    task: ModularChains, level: str, num_rows: int, rng: np.random.Generator, *, held_out: bool
-) -> dict[str, torch.Tensor]:
-    """`num_rows` rows of one level as token ids, prompt positions ignored by the loss."""
-    odds = 1 / 8 if held_out else 7 / 8
-    chains = task.draw(level, int(num_rows / odds * 1.5) + 32, rng, held_out=held_out)
-    ids_RT = rows(task, *(each[:num_rows] for each in chains))
+def inputs(ids_RT: np.ndarray) -> dict[str, torch.Tensor]:
+    """A batch as the model takes it; the prompt, half of a row, is ignored by the loss."""
     labels_RT = ids_RT.copy()
     labels_RT[:, : ids_RT.shape[1] // 2] = IGNORED
     return {"input_ids": torch.from_numpy(ids_RT), "labels": torch.from_numpy(labels_RT)}
-
-
-def rows(
-    task: ModularChains, start_R: np.ndarray, is_product_RS: np.ndarray, operand_RS: np.ndarray
-) -> np.ndarray:
-    """Token ids_RT of prompt and worked solution; a number is its own id."""
-    plus, times, equals, blank, colon, end = range(task.modulus, task.modulus + 6)
-    result_RS = task.results(start_R, is_product_RS, operand_RS)
-    prompt, solution = [start_R], [start_R]
-    for s in range(result_RS.shape[1]):
-        operator_R = np.where(is_product_RS[:, s], times, plus)
-        step = [operator_R, operand_RS[:, s], np.full_like(start_R, equals)]
-        prompt += [*step, np.full_like(start_R, blank)]
-        solution += [*step, result_RS[:, s]]
-    tail = np.full_like(start_R, colon), np.full_like(start_R, end)
-    return np.stack([*prompt, tail[0], *solution, tail[1]], axis=1)
 
 
 class KeepCheckpoints(TrainerCallback):
@@ -174,12 +147,8 @@ class KeepCheckpoints(TrainerCallback):
     def __init__(
         self, recipe: Recipe, size_name: str, folder: FilePath, schedule: Schedule
     ) -> None:
-        self.recipe, self.size_name, self.folder, self.schedule = (
-            recipe,
-            size_name,
-            folder,
-            schedule,
-        )
+        self.recipe, self.size_name = recipe, size_name
+        self.folder, self.schedule = folder, schedule
         self.checkpoints: list[Checkpoint] = []
         self.started = time.perf_counter()
 
@@ -192,7 +161,7 @@ class KeepCheckpoints(TrainerCallback):
         tokens = self.schedule.tokens_after(step)
         name = f"{self.size_name}-{tokens / 1e6:.1f}M"
         model.save_pretrained(self.folder / name)
-        write_tokenizer(self.recipe.task, self.folder / name)
+        write_tokenizer(self.recipe.corpus, self.folder / name)
         num_parameters = sum(weights.numel() for weights in model.parameters())
         return Checkpoint(
             name=name,
@@ -213,21 +182,21 @@ def held_out_loss(model: LlamaForCausalLM, recipe: Recipe) -> float:
     """Mean cross-entropy over held-out solutions, nats a token, levels in equal shares of rows."""
     model.eval()
     rng = np.random.default_rng(recipe.seed + HELD_OUT_SEED)
-    task, num_rows = recipe.task, recipe.held_out_rows // len(recipe.task.levels)
+    corpus, num_rows = recipe.corpus, recipe.held_out_rows // len(recipe.corpus.levels)
     total, num_tokens = 0.0, 0
-    for level in task.levels:
-        inputs = batch(task, level, num_rows, rng, held_out=True)
-        count = int((inputs["labels"] != IGNORED).sum())
-        inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-        total += float(model(**inputs).loss) * count
+    for level in corpus.levels:
+        held_out = inputs(corpus.rows(level, num_rows, rng, held_out=True))
+        count = int((held_out["labels"] != IGNORED).sum())
+        on_device = {name: tensor.to(model.device) for name, tensor in held_out.items()}
+        total += float(model(**on_device).loss) * count
         num_tokens += count
     model.train()
     return round(total / num_tokens, 6)
 
 
-def write_tokenizer(task: ModularChains, folder: FilePath) -> None:
+def write_tokenizer(corpus: Corpus, folder: FilePath) -> None:
     """A word-level tokenizer: one token a number or symbol, split at spaces."""
-    words = {word: index for index, word in enumerate(task.vocabulary())}
+    words = {word: index for index, word in enumerate(corpus.vocabulary())}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
     tokenizer.save(str(folder / "tokenizer.json"))

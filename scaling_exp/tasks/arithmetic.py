@@ -1,6 +1,6 @@
 """Modular chains: multi-step arithmetic with worked steps, made by a seed and graded exactly.
 
-A problem is a chain of sums and products modulo a prime with the results left blank,
+A problem is a chain of sums, products and powers modulo a prime with the results left blank,
 
     35 * 7 = ? + 12 = ? * 5 = ? :
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -26,7 +27,8 @@ from scaling_exp.types import Problem
 
 # Axis suffixes: R rows (problems), S steps.
 
-SYMBOLS = ("+", "*", "=", "?", ":", ".")
+OPERATORS = ("+", "*", "^")
+SYMBOLS = (*OPERATORS, "=", "?", ":", ".")
 HELD_OUT_ONE_IN = 8
 
 
@@ -75,10 +77,10 @@ class ModularChains:
         num_draws = 0
         while len(found) < self.num_problems:
             level = names[len(found) % len(names)]
-            start_R, is_product_RS, operand_RS = self.draw(level, 1, rng, held_out=True)
+            start_R, operator_RS, operand_RS = self.draw(level, 1, rng, held_out=True)
             num_draws += 1
             if len(start_R):
-                problem = self.problem(level, int(start_R[0]), is_product_RS[0], operand_RS[0])
+                problem = self.problem(level, int(start_R[0]), operator_RS[0], operand_RS[0])
                 found.setdefault(problem.prompt, problem)
             if num_draws > 1000 * self.num_problems:
                 raise ValueError(
@@ -89,15 +91,15 @@ class ModularChains:
     def draw(
         self, level: str, num_rows: int, rng: np.random.Generator, *, held_out: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Those of `num_rows` random chains that are (not) held out: starts_R in 1..p-1, is_product_RS, operands_RS."""
+        """Those of `num_rows` random chains that are (not) held out: starts_R in 1..p-1, operator_RS, operands_RS."""
         steps = self.levels[level].num_steps
         start_R = rng.integers(1, self.modulus, num_rows)
-        is_product_RS = rng.integers(0, 2, (num_rows, steps)).astype(bool)
+        operator_RS = rng.integers(0, len(OPERATORS), (num_rows, steps))
         operand_RS = rng.choice(
             self.operands_by_rank(), (num_rows, steps), p=self.operand_probabilities(level)
         )
-        keep_R = is_held_out(start_R, is_product_RS, operand_RS) == held_out
-        return start_R[keep_R], is_product_RS[keep_R], operand_RS[keep_R]
+        keep_R = is_held_out(start_R, operator_RS, operand_RS) == held_out
+        return start_R[keep_R], operator_RS[keep_R], operand_RS[keep_R]
 
     def operands_by_rank(self) -> np.ndarray:
         """Operands 2..p-1, the most frequent first: an order fixed once for all seeds."""
@@ -109,28 +111,31 @@ class ModularChains:
         return weights / weights.sum()
 
     def results(
-        self, start_R: np.ndarray, is_product_RS: np.ndarray, operand_RS: np.ndarray
+        self, start_R: np.ndarray, operator_RS: np.ndarray, operand_RS: np.ndarray
     ) -> np.ndarray:
         """Running results_RS of chains, modulo p."""
         running_R = start_R
         results = []
-        for is_product_R, operand_R in zip(is_product_RS.T, operand_RS.T, strict=True):
-            running_R = (
-                np.where(is_product_R, running_R * operand_R, running_R + operand_R) % self.modulus
+        for operator_R, operand_R in zip(operator_RS.T, operand_RS.T, strict=True):
+            outcomes_OR = (
+                (running_R + operand_R) % self.modulus,
+                (running_R * operand_R) % self.modulus,
+                power_table(self.modulus)[running_R, operand_R],
             )
+            running_R = np.choose(operator_R, outcomes_OR)
             results.append(running_R)
         return np.stack(results, axis=1)
 
     def problem(
-        self, level: str, start: int, is_product_S: np.ndarray, operand_S: np.ndarray
+        self, level: str, start: int, operator_S: np.ndarray, operand_S: np.ndarray
     ) -> Problem:
         """One chain as text with its exact answer."""
         steps = [
-            f"{'*' if is_product else '+'} {operand} = ?"
-            for is_product, operand in zip(is_product_S, operand_S, strict=True)
+            f"{OPERATORS[operator]} {operand} = ?"
+            for operator, operand in zip(operator_S, operand_S, strict=True)
         ]
         prompt = " ".join([str(start), *steps, ":"])
-        (result_S,) = self.results(np.array([start]), is_product_S[None], operand_S[None])
+        (result_S,) = self.results(np.array([start]), operator_S[None], operand_S[None])
         digest = blake2b(prompt.encode(), digest_size=5).hexdigest()
         return Problem(
             name=f"{level}-{digest}", prompt=prompt, answer=" ".join(map(str, result_S)), level=level
@@ -160,18 +165,39 @@ class ModularChains:
         """Every word of a problem or a solution: a number per residue, and the symbols."""
         return (*map(str, range(self.modulus)), *SYMBOLS)
 
-    def max_solution_tokens(self) -> int:
-        """Words of the longest solution."""
-        return 2 + 4 * max(level.num_steps for level in self.levels.values())
+    def row_tokens(self, level: str) -> int:
+        """Words of a prompt and its solution, which are equally long."""
+        return 2 * (4 * self.levels[level].num_steps + 2)
+
+    def rows(
+        self, level: str, num_rows: int, rng: np.random.Generator, *, held_out: bool
+    ) -> np.ndarray:
+        """Word indices_RT of prompts followed by solutions: what models of this task are trained on."""
+        share = 1 / HELD_OUT_ONE_IN if held_out else 1 - 1 / HELD_OUT_ONE_IN
+        num_drawn = int(1.5 * num_rows / share) + 32
+        start_R, operator_RS, operand_RS = (
+            chains[:num_rows] for chains in self.draw(level, num_drawn, rng, held_out=held_out)
+        )
+        equals, blank, colon, end = range(
+            self.modulus + len(OPERATORS), self.modulus + len(SYMBOLS)
+        )
+        result_RS = self.results(start_R, operator_RS, operand_RS)
+        prompt, solution = [start_R], [start_R]
+        for s in range(result_RS.shape[1]):
+            step = [self.modulus + operator_RS[:, s], operand_RS[:, s], np.full_like(start_R, equals)]
+            prompt += [*step, np.full_like(start_R, blank)]
+            solution += [*step, result_RS[:, s]]
+        last = np.full_like(start_R, colon), np.full_like(start_R, end)
+        return np.stack([*prompt, last[0], *solution, last[1]], axis=1)
 
 
 def is_held_out(
-    start_R: np.ndarray, is_product_RS: np.ndarray, operand_RS: np.ndarray
+    start_R: np.ndarray, operator_RS: np.ndarray, operand_RS: np.ndarray
 ) -> np.ndarray:
     """Whether chains belong to the held-out set (one in eight), decided by a hash of their content alone."""
     hash_R = start_R.astype(np.uint64)
-    for is_product_R, operand_R in zip(is_product_RS.T, operand_RS.T, strict=True):
-        hash_R = _mix(hash_R ^ (2 * operand_R + is_product_R + 1).astype(np.uint64))
+    for operator_R, operand_R in zip(operator_RS.T, operand_RS.T, strict=True):
+        hash_R = _mix(hash_R ^ (len(OPERATORS) * operand_R + operator_R + 1).astype(np.uint64))
     return hash_R % np.uint64(HELD_OUT_ONE_IN) == 0
 
 
@@ -181,6 +207,12 @@ def _mix(bits_R: np.ndarray) -> np.ndarray:
     bits_R = (bits_R ^ (bits_R >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits_R = (bits_R ^ (bits_R >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits_R ^ (bits_R >> np.uint64(31))
+
+
+@lru_cache
+def power_table(modulus: int) -> np.ndarray:
+    """x ** y modulo p, indexed [x, y]."""
+    return np.array([[pow(x, y, modulus) for y in range(modulus)] for x in range(modulus)])
 
 
 def is_prime(number: int) -> bool:

@@ -1,0 +1,61 @@
+# What a newcomer types. Needs Python 3.11 to 3.13 and make; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.py
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test install lint types layers unit format wheel clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: $(VENV)/.installed-cpu ## environment + the main job: ladder -> Ray -> vLLM -> samples -> verdict -> report
+	$(BIN)/python -m scaling_exp run +experiment=quickstart
+
+test: lint types layers unit ## environment + all checks and tests
+
+install: $(VENV)/.installed-dev ## the environment with the development tools
+
+lint: $(VENV)/.installed-dev ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed-dev ## pyright
+	$(BIN)/pyright
+
+layers: $(VENV)/.installed-dev ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.installed-dev ## pytest, all of it
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.installed-dev ## rewrite the sources as ruff wants them
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel: $(VENV)/.installed-dev ## dist/*.whl, with conf/ and the ladder inside
+	$(BIN)/python -m build --wheel
+
+clean: ## caches and build output; keeps runs/ and .venv
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -path ./$(VENV) -prune -o -path ./runs -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# pip rather than python: a venv whose pip could not be set up is not one.
+$(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "There is no '$(PYTHON)'. Install Python 3.11, 3.12 or 3.13, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { \
+	  echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+$(VENV)/.installed-cpu: $(INSTALL_INPUTS) | $(BIN)/pip
+	$(BIN)/python scripts/install.py cpu
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-cpu
+	$(BIN)/python scripts/install.py dev
+	@touch $@

@@ -1,0 +1,384 @@
+"""Verdict: the answer to the question, as a dictionary for verdict.json and as two sentences.
+
+The headline is one pair of models under a vote that a user could run; the oracle stands beside it,
+never alone. A bound that the resamples do not support is not printed: the sentence then says that
+the data cannot tell.
+
+It knows nothing of prices or seconds, and of no model outside the ladder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scaling_exp.analysis.curves import Selector
+from scaling_exp.analysis.intervals import Estimate
+from scaling_exp.analysis.tradeoff import ExchangeRate, Match
+from scaling_exp.types import ModelFacts
+
+QUESTION = (
+    "For the next unit of compute, is it better to pre-train a bigger model or to let a smaller "
+    "one think longer?"
+)
+CANNOT_TELL = "the data cannot tell"
+MIN_PROBLEMS = 10
+"""With fewer problems a bootstrap interval is far too narrow, so no conclusion is drawn."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the analysis found; `strategy` is the exchangeable strategy it was read from, None if
+    there is none."""
+
+    confidence: float
+    num_problems: int
+    num_bootstrap: int
+    strategy: str | None
+    num_samples: int
+    models: tuple[ModelFacts, ...]
+    matches: Mapping[Selector, Sequence[Match]]
+    exchange_rates: Mapping[Selector, ExchangeRate | None]
+    lifetimes: pd.DataFrame
+
+
+def conclude(evidence: Evidence) -> tuple[dict[str, object], tuple[str, str]]:
+    """The verdict, ready for JSON (infinity is "inf", what is missing is None), and its two
+    sentences."""
+    voting = headline(evidence.matches["voting"], evidence.confidence)
+    oracle = _oracle_of(voting, evidence)
+    sentences = _sentences(voting, oracle, evidence)
+    pairs: dict[Selector, Match | None] = {"voting": voting, "oracle": oracle}
+    verdict = {
+        "question": QUESTION,
+        "confidence": evidence.confidence,
+        "num_problems": evidence.num_problems,
+        "num_bootstrap": evidence.num_bootstrap,
+        "strategy": evidence.strategy,
+        "num_samples": evidence.num_samples,
+        "selectors": {s: _selector_verdict(s, pair, evidence) for s, pair in pairs.items()},
+        "assumptions": _assumptions(evidence),
+        "sentences": list(sentences),
+    }
+    return verdict, sentences
+
+
+def headline(matches: Sequence[Match], confidence: float) -> Match | None:
+    """The pair to speak of: the largest model that a smaller one reaches, and the smallest model
+    that reaches it.
+
+    Pairs whose number of samples has a finite upper bound come first; a pair that reaches its
+    target only in some resamples is spoken of where there is no other. A target of zero is no
+    target.
+    """
+    reached = [m for m in matches if m.is_reached and m.accuracy_target.value > 0]
+    surely = [m for m in reached if 1 - m.share_reached < (1 - confidence) / 2]
+    return min(
+        surely or reached,
+        key=lambda m: (-m.larger.pretraining_flops, m.smaller.pretraining_flops),
+        default=None,
+    )
+
+
+def _oracle_of(voting: Match | None, evidence: Evidence) -> Match | None:
+    """The oracle's match of the same pair; the oracle's own headline where voting has none."""
+    if voting is None:
+        return headline(evidence.matches["oracle"], evidence.confidence)
+    pair = (voting.smaller, voting.larger)
+    return next(m for m in evidence.matches["oracle"] if (m.smaller, m.larger) == pair)
+
+
+def _selector_verdict(
+    selector: Selector, pair: Match | None, evidence: Evidence
+) -> dict[str, object]:
+    rate = evidence.exchange_rates[selector]
+    return {
+        "exchange_rate": None if rate is None else _rate_json(rate),
+        "headline": None if pair is None else _match_json(pair),
+        "frontier": [
+            _frontier_json(selector, num_queries, pair, evidence.lifetimes)
+            for num_queries in evidence.lifetimes["num_queries"].unique()
+        ],
+    }
+
+
+def _rate_json(rate: ExchangeRate) -> dict[str, object]:
+    """`value` is the factor of pre-training compute that ten times the inference compute
+    replaces."""
+    return {
+        **_estimate_json(rate.factor),
+        "slope": _estimate_json(rate.slope),
+        "share_defined": rate.share_defined,
+        "num_accuracy_levels": rate.num_levels,
+        "num_models": rate.num_models,
+    }
+
+
+def _match_json(pair: Match) -> dict[str, object]:
+    share = {"share_reached": pair.share_reached}
+    return {
+        "smaller": _model_json(pair.smaller),
+        "larger": _model_json(pair.larger),
+        "accuracy_target": _estimate_json(pair.accuracy_target),
+        "k_match": _estimate_json(pair.k_match) | share,
+        "inference_ratio": _estimate_json(pair.inference_ratio) | share,
+        "pretraining_ratio": pair.pretraining_ratio,
+        "crossover_queries": _estimate_json(pair.crossover_queries) | share,
+    }
+
+
+def _frontier_json(
+    selector: Selector, num_queries: float, pair: Match | None, lifetimes: pd.DataFrame
+) -> dict[str, object]:
+    """The points that nothing beats at this number of queries, cheapest first, and how sure the
+    pair's winner is."""
+    is_oracle = (lifetimes["selector"] == "oracle").to_numpy(bool)
+    in_family = is_oracle if selector == "oracle" else ~is_oracle
+    is_at = (lifetimes["num_queries"] == num_queries).to_numpy(bool)
+    is_best = is_at & in_family & lifetimes["on_frontier"].to_numpy(bool)
+    columns = ["model", "strategy", "selector", "k", "accuracy", "total_flops"]
+    best = lifetimes.loc[is_best, columns].sort_values(by="total_flops")
+    share = None if pair is None else float(np.mean(pair.crossover_R[1:] > num_queries))
+    return {
+        "num_queries": float(num_queries),
+        "points": [dict(zip(columns, row, strict=True)) for row in best.to_numpy(object).tolist()],
+        "share_smaller_is_cheaper": share,
+    }
+
+
+def _model_json(facts: ModelFacts) -> dict[str, object]:
+    return {
+        "name": facts.name,
+        "num_parameters": facts.architecture.num_parameters,
+        "pretraining_tokens": facts.pretraining_tokens,
+        "pretraining_flops": facts.pretraining_flops,
+    }
+
+
+def _estimate_json(estimate: Estimate) -> dict[str, object]:
+    values = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {name: _number_json(value) for name, value in values.items()}
+
+
+def _number_json(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
+def _assumptions(evidence: Evidence) -> list[str]:
+    assumptions = [
+        "Pre-training compute is 6ND with N the total number of parameters; it is taken as exact.",
+        "Inference compute counts every sample drawn: 2 FLOPs per active weight and token, exact "
+        "causal attention, "
+        "the prompt read once per query, no cost for the selector. FLOPs are not seconds.",
+        "Voting is a plurality with uniform tie-breaking in which unparsable answers abstain; the "
+        "oracle accepts a "
+        "right answer wherever there is one, which no user can do without knowing it.",
+        "All of it holds for this task and these problems; intervals cover the choice of problems "
+        "and of samples, "
+        "not other training runs of the same models, nor the choice of the headline pair.",
+        f"Nothing is extrapolated beyond the {evidence.num_samples} samples drawn per problem.",
+        '"Smaller" and "larger" are by pre-training compute, and every model is taken as it is: a '
+        "ladder that is not "
+        "compute-optimal, or a checkpoint whose learning rate had not decayed, understates what "
+        "pre-training buys.",
+        "An interval between equal values (all problems right, or all wrong) shows that the "
+        "bootstrap saw no "
+        "variation, not that there is no uncertainty.",
+    ]
+    sizes = Counter(m.architecture.num_parameters for m in evidence.models)
+    if max(sizes.values()) > 1:
+        assumptions.append(
+            "Several models have the same size and differ in training tokens; unless each had its "
+            "own learning-rate "
+            "schedule, the earlier ones are un-annealed checkpoints."
+        )
+    return assumptions
+
+
+def _sentences(voting: Match | None, oracle: Match | None, evidence: Evidence) -> tuple[str, str]:
+    if evidence.num_problems < MIN_PROBLEMS:
+        return (
+            f"With {evidence.num_problems} problems {CANNOT_TELL} whether inference replaces "
+            "pre-training.",
+            f"Run at least {MIN_PROBLEMS} problems, better some hundreds.",
+        )
+    if not evidence.matches["voting"]:
+        return (
+            f"Whether inference replaces pre-training {CANNOT_TELL}: a trade needs two models of "
+            "different "
+            "pre-training compute, each with several samples per problem.",
+            "Add a model or a strategy that draws the same number of samples for every problem.",
+        )
+    rate = f"across the ladder {_rate_words(evidence.exchange_rates['voting'])}"
+    beside = _oracle_words(voting, oracle, evidence)
+    if voting is None:
+        return (
+            _not_reached(evidence),
+            "No number of queries can be given up to which a smaller model is the cheaper choice; "
+            f"{rate}; {beside}.",
+        )
+    return (
+        _match_sentence(voting, evidence),
+        f"{_crossover_words(voting.crossover_queries, evidence.confidence)}; {rate}; {beside}.",
+    )
+
+
+def _not_reached(evidence: Evidence) -> str:
+    shares = [m.share_reached for m in evidence.matches["voting"] if m.accuracy_target.high > 0]
+    said = (
+        f"With majority voting over up to {evidence.num_samples} samples, no model of the ladder "
+        "reaches the accuracy "
+        "that a larger one has with a single sample"
+    )
+    most = max(shares, default=0.0)
+    if most < (1 - evidence.confidence) / 2:
+        return f"{said}: as far as was measured, voting replaces no pre-training."
+    return (
+        f"{said}, but one does in {_share(most)} of the resamples: {CANNOT_TELL} whether voting "
+        "replaces pre-training."
+    )
+
+
+def _match_sentence(pair: Match, evidence: Evidence) -> str:
+    smaller, larger = (
+        _model_words(pair.smaller, pair.larger),
+        _model_words(pair.larger, pair.smaller),
+    )
+    target = f"one sample of {larger} (accuracy {_percent(pair.accuracy_target.value)})"
+    k, ratio = pair.k_match, pair.inference_ratio
+    if not math.isfinite(k.high):
+        return (
+            f"With majority voting, {CANNOT_TELL} how many samples {smaller} needs to match "
+            f"{target}: the estimate is "
+            f"{k.value:.3g}, but only {_share(pair.share_reached)} of the resamples reach it "
+            "within the "
+            f"{evidence.num_samples} samples drawn."
+        )
+    return (
+        f"With majority voting, {smaller} needs {k.value:.3g} {_plural(k.value, 'sample')} "
+        f"({_percent(evidence.confidence)} interval {_range(k)}) to match {target}: "
+        f"{_short(pair.pretraining_ratio)} "
+        f"times less pre-training compute for {_short(ratio.value)} times ({_range(ratio)}) the "
+        "inference compute "
+        "per query."
+    )
+
+
+def _crossover_words(crossover: Estimate, confidence: float) -> str:
+    low, high = crossover.low, crossover.high
+    if math.isnan(low) or (low <= 0 and math.isinf(high)):
+        return f"Up to how many queries it is the cheaper choice, {CANNOT_TELL}"
+    if math.isinf(low):
+        return "It is the cheaper choice however many queries are served"
+    if low <= 0:
+        return (
+            f"It is the cheaper choice up to {_long(high)} queries at most, and {CANNOT_TELL} "
+            "whether it is at all"
+        )
+    if math.isinf(high):
+        return (
+            f"It is the cheaper choice up to {_long(low)} queries at least, and beyond that "
+            f"{CANNOT_TELL}"
+        )
+    return (
+        f"It is the cheaper choice up to {_long(crossover.value)} queries "
+        f"({_percent(confidence)} interval {_long(low)} to {_long(high)})"
+    )
+
+
+def _rate_words(rate: ExchangeRate | None) -> str:
+    if rate is None:
+        return f"{CANNOT_TELL} an exchange rate, since no two models meet at the same accuracy"
+    factor = rate.factor
+    if math.isinf(factor.low):
+        return "models with less pre-training reach equal accuracy at no more inference compute"
+    if math.isnan(factor.low) or (factor.low <= 1.0 and math.isinf(factor.high)):
+        return f"{CANNOT_TELL} what factor of pre-training compute inference compute replaces"
+    said = "ten times the inference compute replaces a factor"
+    if math.isinf(factor.high):
+        return (
+            f"{said} of at least {_short(factor.low)} of pre-training compute, and {CANNOT_TELL} "
+            "how much more"
+        )
+    return f"{said} {_short(factor.value)} ({_range(factor)}) of pre-training compute"
+
+
+def _oracle_words(voting: Match | None, oracle: Match | None, evidence: Evidence) -> str:
+    rate = evidence.exchange_rates["oracle"]
+    factor = (
+        "" if rate is None else f", ten times the inference replacing {_factor_words(rate.factor)}"
+    )
+    if oracle is None or not oracle.is_reached:
+        return f"nor would an oracle selector reach a larger model{factor}"
+    if not math.isfinite(oracle.k_match.high):
+        return f"with an oracle selector {CANNOT_TELL} how many samples it would take{factor}"
+    k = oracle.k_match
+    samples = f"{k.value:.3g} {_plural(k.value, 'sample')} ({_range(k)})"
+    if voting is not None:
+        return f"an oracle selector would need {samples}{factor}"
+    smaller = _model_words(oracle.smaller, oracle.larger)
+    larger = _model_words(oracle.larger, oracle.smaller)
+    pair = f"{smaller} match one sample of {larger}"
+    return f"an oracle selector would let {pair} with {samples}{factor}"
+
+
+def _factor_words(factor: Estimate) -> str:
+    if math.isinf(factor.value) or not math.isfinite(factor.high):
+        return (
+            f"a factor of at least {_short(factor.low)}"
+            if math.isfinite(factor.low)
+            else "any factor"
+        )
+    return f"a factor {_short(factor.value)} ({_range(factor)})"
+
+
+def _model_words(facts: ModelFacts, other: ModelFacts) -> str:
+    """Parameters name a model, unless they do not say which of the two had more pre-training."""
+    parameters = f"{_short(facts.architecture.num_parameters)} parameters"
+    sizes = (facts.architecture.num_parameters, other.architecture.num_parameters)
+    is_ordered = (sizes[0] - sizes[1]) * (facts.pretraining_flops - other.pretraining_flops) > 0
+    if is_ordered:
+        return f"the model of {parameters}"
+    return f"the model of {parameters} trained on {_short(facts.pretraining_tokens)} tokens"
+
+
+def _range(estimate: Estimate) -> str:
+    high = "unbounded" if math.isinf(estimate.high) else _short(estimate.high)
+    return f"{_short(estimate.low)}-{high}"
+
+
+def _short(value: float) -> str:
+    """Three significant digits with K, M, B or T: 29.4K."""
+    for scale, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if 1e15 > abs(value) >= scale * 0.9995:
+            return f"{value / scale:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def _long(value: float) -> str:
+    """Three significant digits in words: 2.31 million."""
+    for scale, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if 1e15 > value >= scale * 0.9995:
+            return f"{value / scale:.3g} {word}"
+    return f"{value:.3g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _plural(value: float, noun: str) -> str:
+    return noun if f"{value:.3g}" == "1" else f"{noun}s"

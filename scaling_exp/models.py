@@ -1,0 +1,137 @@
+"""A model as a folder in Hugging Face's format: its shapes, its fingerprint and its tokenizer.
+
+Reads `config.json`, safetensors headers and `tokenizer.json` only, so it needs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from math import prod
+from pathlib import Path as FilePath
+
+from tokenizers import Tokenizer
+
+from scaling_exp.types import Architecture, ModelFacts, Tokens
+
+INPUT_EMBEDDING = "embed_tokens.weight"
+EDGE_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model to draw from: a name for plots, a folder of weights and what its pre-training consumed."""
+
+    name: str
+    path: str
+    pretraining_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.pretraining_tokens < 1:
+            raise ValueError(
+                f"pretraining_tokens of model {self.name} is {self.pretraining_tokens}; without D > 0"
+                " there is no pre-training compute to trade"
+            )
+
+    @cached_property
+    def config(self) -> dict:
+        """The folder's config.json. Raises ValueError when it is missing."""
+        return json.loads(self._file("config.json").read_text())
+
+    @cached_property
+    def facts(self) -> ModelFacts:
+        """Shapes and pre-training, exact sums over the weights' shapes."""
+        return ModelFacts(self.name, self._architecture(), self.pretraining_tokens)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights, configuration and tokenizer: what makes two draws comparable.
+
+        Of a weights file above 8 MiB the header, the size and both ends are hashed, not every byte.
+        """
+        state = blake2b(digest_size=16)
+        for file in [*self._weight_files(), self._file("config.json"), self._file("tokenizer.json")]:
+            state.update(f"{file.name} {file.stat().st_size} ".encode())
+            with open(file, "rb") as stream:
+                state.update(stream.read(EDGE_BYTES))
+                stream.seek(max(EDGE_BYTES, file.stat().st_size - EDGE_BYTES))
+                state.update(stream.read(EDGE_BYTES))
+        return state.hexdigest()
+
+    @cached_property
+    def stop_token_ids(self) -> Tokens:
+        """End-of-sequence tokens of the configuration."""
+        ids = self.config.get("eos_token_id")
+        return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
+
+    @cached_property
+    def max_tokens(self) -> int:
+        """Longest sequence that the model was made for."""
+        return int(self.config["max_position_embeddings"])
+
+    @cached_property
+    def same_shape_as(self) -> str:
+        """Equal for two models whose weights can be swapped inside one engine."""
+        return json.dumps(self.config, sort_keys=True)
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of prompts, without special tokens."""
+        return [
+            tuple(encoding.ids)
+            for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        ]
+
+    def decode(self, tokens: Tokens) -> str:
+        """Text of token ids, special tokens left out."""
+        return self._tokenizer.decode(list(tokens))
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_file(str(self._file("tokenizer.json")))
+
+    def _architecture(self) -> Architecture:
+        shapes = self._weight_shapes()
+        total = sum(prod(shape) for shape in shapes.values())
+        embedding = sum(prod(s) for name, s in shapes.items() if name.endswith(INPUT_EMBEDDING))
+        unembedding = sum(prod(s) for name, s in shapes.items() if name == "lm_head.weight")
+        is_tied = unembedding == 0
+        return Architecture(
+            num_parameters=total,
+            num_active_parameters=total if is_tied else total - embedding,
+            num_non_embedding_parameters=total - embedding - unembedding,
+            num_layers=self.config["num_hidden_layers"],
+            num_heads=self.config["num_attention_heads"],
+            head_dim=self.config.get("head_dim")
+            or self.config["hidden_size"] // self.config["num_attention_heads"],
+        )
+
+    def _weight_shapes(self) -> dict[str, list[int]]:
+        shapes = {}
+        for file in self._weight_files():
+            with open(file, "rb") as stream:
+                (length,) = struct.unpack("<Q", stream.read(8))
+                header = json.loads(stream.read(length))
+            shapes |= {n: each["shape"] for n, each in header.items() if n != "__metadata__"}
+        return shapes
+
+    def _weight_files(self) -> list[FilePath]:
+        files = sorted(FilePath(self.path).glob("*.safetensors"))
+        if not files:
+            raise ValueError(f"model {self.name}: no *.safetensors in {self.path}")
+        return files
+
+    def _file(self, name: str) -> FilePath:
+        file = FilePath(self.path) / name
+        if not file.is_file():
+            raise ValueError(f"model {self.name}: {file} is missing")
+        return file
+
+    def __getstate__(self) -> dict:
+        return {"name": self.name, "path": self.path, "pretraining_tokens": self.pretraining_tokens}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)

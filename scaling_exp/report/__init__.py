@@ -1,0 +1,75 @@
+"""The report of a finished run: one HTML page, the same plots as PNG, the analysis tables as CSV.
+
+Reads the analysis and the sample tables; needs no engine, no accelerator, and no network, now or when it is read.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from scaling_exp.analysis import Analysis, AnalysisSettings, analyse
+from scaling_exp.report.figures import write_figures
+from scaling_exp.report.page import page_html
+from scaling_exp.store import RunFolder
+from scaling_exp.types import Architecture, ModelFacts
+
+__all__ = ["redraw", "write_report"]
+
+
+def write_report(
+    run_dir: pathlib.Path,
+    analysis: Analysis,
+    samples: pd.DataFrame,
+    problems: pd.DataFrame,
+    manifest: Mapping[str, object],
+) -> pathlib.Path:
+    """Write `report.html`, `figures/*.png` and four CSVs into `run_dir`; the path of the page.
+
+    `samples` and `problems` are the tables of the run, `manifest` its record: run_id, created, command, overrides,
+    config, versions, git_commit, hardware, models, task, generation. What the manifest lacks is shown as not recorded.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "curves": analysis.curves,
+        "lifetimes": analysis.lifetimes,
+        "ladder": analysis.models,
+        "exchange": analysis.exchange,
+    }
+    for name, table in tables.items():
+        table.to_csv(run_dir / f"{name}.csv", index=False)
+    write_figures(analysis, run_dir / "figures")
+    page = run_dir / "report.html"
+    page.write_text(page_html(analysis, samples, problems, manifest), encoding="utf-8")
+    return page
+
+
+def redraw(folder: RunFolder) -> tuple[Analysis, pathlib.Path]:
+    """Analyse a run's tables and write its verdict and its report; the analysis and the path of the page.
+
+    Raises StoreError when the folder is no run or the run has not finished.
+    """
+    manifest = folder.read_manifest()
+    samples = folder.read_table("samples").to_pandas()
+    problems = folder.read_table("problems").to_pandas()
+    analysis = analyse(samples, model_facts(manifest), _settings(manifest["analysis"]))
+    verdict = {**analysis.verdict, "sentences": list(analysis.sentences)}
+    folder.write_json("verdict", verdict)
+    return analysis, write_report(folder.path, analysis, samples, problems, manifest)
+
+
+def model_facts(manifest: Mapping[str, Any]) -> list[ModelFacts]:
+    """The models of a run as its manifest recorded them."""
+    return [
+        ModelFacts(
+            each["name"], Architecture(**each["architecture"]), each["pretraining_tokens"]
+        )
+        for each in manifest["models"]
+    ]
+
+
+def _settings(recorded: Mapping[str, Any]) -> AnalysisSettings:
+    return AnalysisSettings(**{**recorded, "queries": tuple(recorded["queries"])})

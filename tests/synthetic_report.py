@@ -1,0 +1,122 @@
+"""A finished run made up for the report's tests: a ladder whose accuracy climbs, drawn from known probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from scaling_exp.analysis import Analysis, AnalysisSettings, analyse
+from scaling_exp.types import Architecture, ModelFacts
+
+HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2><!-- \u2028 -->"
+SIZES = (40_000, 160_000, 640_000, 1_900_000, 5_200_000)
+SKILLS = (-2.1, -0.9, 0.2, 1.3, 2.3)
+NUM_SAMPLES = 32
+
+
+def models() -> list[ModelFacts]:
+    return [
+        ModelFacts(
+            name=f"ladder-{size / 1e6:.2f}M",
+            architecture=Architecture(size, size, size - 9_000, 2 + at, 4, 16 * (at + 1)),
+            pretraining_tokens=60_000_000 * (at + 1),
+        )
+        for at, size in enumerate(SIZES)
+    ]
+
+
+def problems(num_problems: int = 40) -> pd.DataFrame:
+    rows = [
+        {
+            "problem": f"arithmetic-{at:04d}",
+            "level": str(2 + at % 5),
+            "prompt": f"Compute ({at} + 17) * {at % 9 + 2} - 4 <b>step by step</b>.",
+            "answer": str((at + 17) * (at % 9 + 2) - 4),
+        }
+        for at in range(num_problems)
+    ]
+    return pd.DataFrame(rows)
+
+
+def samples(problems: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """32 samples and one greedy answer of every model for every problem; the very first text is `HOSTILE`."""
+    rng = np.random.default_rng(seed)
+    ease = {name: rng.normal(0.3 - 0.6 * (int(level) - 4), 0.9)
+            for name, level in zip(problems["problem"], problems["level"], strict=True)}
+    rows = []
+    for facts, skill in zip(models(), SKILLS, strict=True):
+        for problem in problems.to_dict("records"):
+            chance = 1 / (1 + np.exp(-(skill + ease[problem["problem"]])))
+            for strategy, count in (("greedy", 1), ("parallel", NUM_SAMPLES)):
+                for index in range(count):
+                    right = rng.random() < (chance if strategy == "parallel" else min(1, 1.1 * chance))
+                    rows.append(_sample(rng, facts.name, strategy, problem, index, bool(right)))
+    table = pd.DataFrame(rows)
+    table.loc[table["strategy"].eq("parallel").idxmax(), "text"] = HOSTILE
+    return table
+
+
+def _sample(
+    rng: np.random.Generator, model: str, strategy: str, problem: dict, index: int, right: bool
+) -> dict[str, object]:
+    truncated = not right and rng.random() < 0.08
+    wrong = str(int(problem["answer"]) + int(rng.choice([-10, -4, 1, 1, 2, 10, 37])))
+    answer = None if truncated else problem["answer"] if right else wrong
+    steps = f"{problem['prompt'][8:]}\n= {rng.integers(100, 999)} - 4\n= {answer}"
+    return {
+        "model": model,
+        "strategy": strategy,
+        "problem": problem["problem"],
+        "level": problem["level"],
+        "sample": index,
+        "answer": answer,
+        "is_correct": right,
+        "truncated": truncated,
+        "num_prompt_tokens": 24,
+        "num_cached_tokens": 0 if index == 0 else 16,
+        "num_output_tokens": int(rng.integers(24, 70)),
+        "text": steps,
+        "seed": int(rng.integers(1 << 40)),
+        "key": f"{model}/{strategy}/{problem['problem']}/{index}",
+    }
+
+
+def manifest() -> dict[str, object]:
+    """Complete but for the statistics of the largest model, which are partly missing."""
+    generation = {
+        facts.name: {
+            "num_draws": 1320,
+            "num_drawn_now": 1320 - 300 * at,
+            "output_tokens": 61_400 + 1_000 * at,
+            "wall_seconds": 4.1 * (at + 1),
+            "tokens_per_second": 15_000 / (at + 1),
+            "occupancy": 0.95 - 0.01 * at,
+            "prefix_cache_hit_rate": 0.66,
+            "preemptions": 0,
+            "load_seconds": 1.8,
+        }
+        for at, facts in enumerate(models())
+    }
+    generation[models()[-1].name] = {"num_draws": 1320, "wall_seconds": None}
+    return {
+        "run_id": "quickstart-3f9c2a",
+        "created": "2026-11-23T23:40:00Z",
+        "command": "python -m scaling_exp run +experiment=quickstart",
+        "overrides": ["+experiment=quickstart"],
+        "config": {
+            "task": {"kind": "arithmetic", "num_problems": 40, "levels": [2, 3, 4, 5, 6]},
+            "strategy": {"greedy": {"temperature": 0.0}, "parallel": {"num_samples": NUM_SAMPLES}},
+            "analysis": {"confidence": 0.95, "num_bootstrap": 200},
+        },
+        "versions": {"python": "3.11.2", "vllm": "0.15.0", "scaling_exp": "0.1.0"},
+        "git_commit": None,
+        "hardware": {"cpu": "2 cores", "memory_gib": 23},
+        "models": [{"name": facts.name, "pretraining_tokens": facts.pretraining_tokens} for facts in models()],
+        "task": {"kind": "arithmetic", "num_problems": 40},
+        "generation": generation,
+    }
+
+
+def analysis(samples: pd.DataFrame) -> Analysis:
+    settings = AnalysisSettings(num_bootstrap=200, queries=(1e2, 1e4, 1e6, 1e8, 1e10))
+    return analyse(samples, models(), settings)
