@@ -118,6 +118,7 @@ class Worker:
         self.work = work
         self.report = Report()
         self.changed = asyncio.Event()
+        self.running: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         """Import the engine."""
@@ -126,8 +127,11 @@ class Worker:
     async def hold(self, model: Model) -> float:
         """Make `model` the one that jobs are drawn from; the seconds that took."""
         started = time.perf_counter()
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.wait([self.running])
         await self.engine.hold(model)
-        self.engine.counters = Counters()
+        self.engine.counters = Counters(num_slots=self.engine.num_slots)
         self.model = model
         self.gate = Gate(self.engine, round(HEADROOM * self.engine.num_slots))
         self.jobs: asyncio.Queue[Job] = asyncio.Queue()
@@ -208,8 +212,8 @@ class JobFailed(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What `on_progress` is told: draws that came back, and the state of the replica that made them."""
+class Event:
+    """What `on_event` is told: draws that came back, and the state of the replica that made them."""
 
     replica: int
     model: str
@@ -228,7 +232,7 @@ class Dispatch:
     work: Work
     models: Mapping[str, Model]
     on_draws: Callable[[list[Draw]], None]
-    on_progress: Callable[[Progress], None]
+    on_event: Callable[[Event], None]
 
     async def run(self, jobs: Sequence[Job]) -> dict[str, list[Counters]]:
         """Run every job; per model, the counters of each replica that held it.
@@ -312,7 +316,7 @@ class Dispatch:
     ) -> None:
         """Feed one model to one worker until its jobs are done; `opened` always holds those not finished."""
         load_seconds = await worker.hold.remote(self.models[model])
-        self.on_progress(Progress(replica, model, 0, 0, 0, 0, load_seconds))
+        self.on_event(Event(replica, model, 0, 0, 0, 0, load_seconds))
         report = Report(num_wanted=1)
         while opened or self.pending[model]:
             jobs = self._take(model, report.num_wanted)
@@ -336,8 +340,8 @@ class Dispatch:
     def _record(self, replica: int, model: str, report: Report) -> None:
         self.on_draws(report.draws)
         num_tokens = sum(len(draw.completion.tokens) for draw in report.draws)
-        self.on_progress(
-            Progress(
+        self.on_event(
+            Event(
                 replica,
                 model,
                 len(report.finished),
@@ -368,9 +372,10 @@ def _worker_environment(engine: EngineConfig) -> dict[str, str]:
 
 
 def each_in_a_task(
-    function: Callable[..., Any], arguments: Sequence[tuple], num_gpus: float
+    function: Callable[..., Any], arguments: Sequence[tuple]
 ) -> Iterator[Any]:
-    """Results of `function(*each)` as they finish, every call a Ray task of one core (and a share of a GPU)."""
+    """Results of `function(*each)` as they finish, every call a Ray task of one core, and of a GPU if there are any."""
+    num_gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
     remote = ray.remote(function).options(
         num_cpus=1, num_gpus=num_gpus, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}
     )

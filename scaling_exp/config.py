@@ -1,29 +1,248 @@
 """From a Hydra configuration to frozen, validated objects; every mistake is one line that names the key.
 
 The dataclasses are their own schema: pydantic validates into them, unknown keys are forbidden, and a `kind:` chooses the
-class from an explicit dictionary. Importing this module loads neither torch, vLLM nor Ray.
+class from an explicit dictionary. Importing this module loads neither torch nor vLLM.
 """
 
 from __future__ import annotations
 
-import importlib.resources
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked
+from typing_extensions import TypedDict
 
 from scaling_exp.analysis import AnalysisSettings
+from scaling_exp.cluster import Cluster
 from scaling_exp.engines import ENGINES
-from scaling_exp.experiment import ClusterConfig, Experiment
+from scaling_exp.experiment import Experiment, Pretraining
 from scaling_exp.models import Model
-from scaling_exp.pretraining import Recipe, manifest_checkpoints
+from scaling_exp.pretraining import Recipe, Size, manifest_checkpoints
 from scaling_exp.strategies import STRATEGIES
 from scaling_exp.tasks import TASKS, ModularChains
 from scaling_exp.tracking import Tracking
+from scaling_exp.types import UserError
+
+PACKAGE = FilePath(__file__).parent
+LADDERS = PACKAGE / "ladders"
+
+
+class ConfigError(UserError):
+    """A mistake in the configuration, in one line."""
+
+
+def conf_folder() -> FilePath:
+    """The checkout's conf/ when there is one, else the one that travels in the wheel."""
+    checkout = PACKAGE.parent / "conf"
+    return checkout if (checkout / "config.yaml").is_file() else PACKAGE / "conf"
+
+
+def register_resolvers() -> None:
+    """Make `${scaling_exp.ladders:}` the folder of the ladders that travel with the package."""
+    OmegaConf.register_new_resolver("scaling_exp.ladders", lambda: str(LADDERS), replace=True)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Models that differ in pre-training only. `recipe` made the weights in `path`; a run does not read it."""
+
+    name: str
+    path: str
+    include: Literal["last", "all"]
+    recipe: dict[str, Any]
+
+    def models(self) -> tuple[Model, ...]:
+        """One model a size, or one a checkpoint. Raises ValueError when `path` holds no ladder."""
+        folder = FilePath(self.path)
+        checkpoints = manifest_checkpoints(folder)
+        last = {each.size: each.name for each in checkpoints}
+        return tuple(
+            Model(
+                name=each.size if self.include == "last" else each.name,
+                path=str((folder / each.name).resolve()),
+                pretraining_tokens=each.tokens,
+            )
+            for each in checkpoints
+            if self.include == "all" or last[each.size] == each.name
+        )
+
+
+def experiment_from(node: DictConfig) -> Experiment:
+    """The experiment that a composed configuration describes. Raises ConfigError."""
+    config = _plain(node)
+    _check_keys("", config, ("name", "seed", "store", "max_tokens", *_PARTS))
+    for part, remedy in _PARTS.items():
+        if not config.get(part):
+            raise ConfigError(f"{part} is missing; {remedy}")
+    strategies = {
+        str(name): _kind(STRATEGIES, strategy, f"strategies.{name}")
+        for name, strategy in config["strategies"].items()
+    }
+    ladder = _validate(Ladder, config["ladder"], "ladder")
+    try:
+        return Experiment(
+            name=_scalar(str, config, "name"),
+            seed=_scalar(int, config, "seed"),
+            store=_scalar(str, config, "store"),
+            models=ladder.models(),
+            task=_kind(TASKS, config["task"], "task"),
+            strategies=strategies,
+            engine=_kind(ENGINES, config["engine"], "engine"),
+            cluster=_validate(Cluster, config["cluster"], "cluster"),
+            analysis=_validate(AnalysisSettings, config["analysis"], "analysis"),
+            tracking=_validate(Tracking, config["tracking"], "tracking"),
+            config=config,
+        )
+    except UserError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def pretraining_from(node: DictConfig) -> Pretraining:
+    """The pre-training that a composed configuration describes. Raises ConfigError."""
+    config = _plain(node)
+    _check_keys("", config, ("ladder", "output", "cluster"))
+    if "ladder" not in config:
+        raise ConfigError("ladder is missing; choose one with +ladder=arithmetic")
+    ladder = _validate(Ladder, config["ladder"], "ladder")
+    recipe = dict(ladder.recipe)
+    corpus = {key: recipe.pop(key) for key in ("modulus", "levels") if key in recipe}
+    corpus |= {"num_problems": 1, "seed": 0}
+    recipe["sizes"] = {
+        str(name): _validate(Size, size, f"ladder.recipe.sizes.{name}")
+        for name, size in recipe.get("sizes", {}).items()
+    }
+    recipe["corpus"] = _validate(ModularChains, corpus, "ladder.recipe")
+    _check_keys("ladder.recipe.", recipe, [each.name for each in fields(Recipe)])
+    return Pretraining(
+        recipe=_validate(Recipe, recipe, "ladder.recipe"),
+        output=FilePath(_scalar(str, config, "output")),
+        cluster=_validate(Cluster, config["cluster"], "cluster"),
+    )
+
+
+_PARTS = {
+    "ladder": "choose one with +ladder=arithmetic",
+    "task": "choose one with +task=arithmetic",
+    "strategies": "add one with +strategy@strategies.greedy=greedy",
+    "engine": "choose one with engine=vllm_cpu",
+    "cluster": "choose one with cluster=local",
+    "analysis": "choose one with analysis=default",
+    "tracking": "choose one with tracking=offline",
+}
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    missing = OmegaConf.missing_keys(node)
+    if missing:
+        keys = ", ".join(sorted(missing))
+        raise ConfigError(f"{keys} must be given: choose an experiment with +experiment=quickstart")
+    config = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def _kind(kinds: Mapping[str, type], node: Any, key: str) -> Any:
+    if not isinstance(node, dict) or "kind" not in node:
+        raise ConfigError(f"{key}.kind is missing; it is one of {', '.join(kinds)}")
+    if node["kind"] not in kinds:
+        raise ConfigError(unknown(f"{key}.kind", str(node["kind"]), kinds))
+    rest = {name: value for name, value in node.items() if name != "kind"}
+    return _validate(kinds[node["kind"]], rest, key)
+
+
+def _validate(kind: type, node: Any, key: str) -> Any:
+    """`node` as a `kind`, deeply. Raises ConfigError for the first thing that is wrong."""
+    if not isinstance(node, dict):
+        raise ConfigError(f"{key} is {node!r}; it must be a group of keys")
+    _check_keys(f"{key}.", node, [each.name for each in fields(kind)])
+    strict = TypedDict("strict", {"it": kind})  # type: ignore[misc]
+    strict.__pydantic_config__ = ConfigDict(extra="forbid", arbitrary_types_allowed=True)  # type: ignore[attr-defined]
+    try:
+        return TypeAdapter(strict).validate_python({"it": node})["it"]
+    except ValidationError as error:
+        raise ConfigError(_first_line(error, key)) from None
+
+
+def _first_line(error: ValidationError, key: str) -> str:
+    first = error.errors()[0]
+    name = ".".join([key, *(str(part) for part in first["loc"][1:])])
+    if first["type"] == "value_error":
+        message = str(first["ctx"]["error"])
+        return message if message.startswith(key) else f"{key}: {message}"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{name} is not a key here"
+    if first["type"] == "missing":
+        return f"{name} is missing"
+    return f"{name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _scalar(kind: type, config: Mapping[str, Any], key: str) -> Any:
+    value = config[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError(f"{key} is {value!r}; it must be {'text' if kind is str else 'a whole number'}")
+    return value
+
+
+def _check_keys(prefix: str, node: Mapping[str, Any], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in node:
+        if name not in known:
+            raise ConfigError(unknown(f"{prefix}{name}".rpartition(".")[0] or "key", name, known))
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """One line: what is wrong, and the nearest that would be right."""
+    known = list(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(known)}"
+    return f"{what}: there is no {name!r}; {hint}"
+
+
+def explain(error: Exception, conf: str, config_name: str, arguments: Sequence[str]) -> str:
+    """Hydra's and OmegaConf's errors in one line, with the nearest valid key or option."""
+    text = str(error)
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, option = found.groups()
+        return unknown(group, option, _options(FilePath(conf) / group, text))
+    if found := re.search(r"Could not override '([^'@]+)[^']*'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    ):
+        return unknown("key", found[1], _known_keys(conf, config_name, arguments))
+    if found := re.search(r"Primary config directory not found|mismatched input|no viable", text):
+        return f"cannot read the overrides {' '.join(arguments)!r}: {text.splitlines()[0]}"
+    if found := re.search(r"Interpolation key '([^']+)' not found", text):
+        return f"{found[1]} must be given, e.g. {found[1]}=..."
+    key = getattr(error, "full_key", None)
+    return f"{key}: {text.splitlines()[0]}" if key else text
+
+
+def _options(folder: FilePath, text: str) -> list[str]:
+    listed = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+    return listed or sorted(file.stem for file in folder.glob("*.yaml"))
+
+
+def _known_keys(conf: str, config_name: str, arguments: Sequence[str]) -> list[str]:
+    """Keys and groups that overrides could have meant, given the groups that they add."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    groups = [argument for argument in arguments if argument.startswith("+")]
+    folders = [each.name for each in FilePath(conf).iterdir() if each.is_dir()]
+    with initialize_config_dir(conf, version_base="1.3"):
+        node = compose(config_name, groups)
+    return folders + _flat_keys("", OmegaConf.to_container(node))
+
+
+def _flat_keys(prefix: str, node: Any) -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    keys = [f"{prefix}{name}" for name in node]
+    return keys + [key for name in node for key in _flat_keys(f"{prefix}{name}.", node[name])]

@@ -33,13 +33,8 @@ class Strategy(Protocol):
     async def __call__(self, forest: Forest) -> None: ...
 
     @property
-    def max_draws(self) -> int:
-        """Most requests that one problem can cause."""
-        ...
-
-    @property
-    def max_tokens_in_sequence(self) -> int:
-        """Most tokens that must be decoded one after another: what orders jobs, longest first."""
+    def max_new_tokens(self) -> int:
+        """Most tokens that one path can add to the prompt."""
         ...
 
 

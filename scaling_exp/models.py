@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from math import prod
 from pathlib import Path as FilePath
 
 from tokenizers import Tokenizer
 
-from scaling_exp.types import Architecture, ModelFacts, Tokens
+from scaling_exp.types import Architecture, ModelFacts, Tokens, UserError
 
 INPUT_EMBEDDING = "embed_tokens.weight"
 EDGE_BYTES = 1 << 22
@@ -32,14 +32,14 @@ class Model:
 
     def __post_init__(self) -> None:
         if self.pretraining_tokens < 1:
-            raise ValueError(
+            raise UserError(
                 f"pretraining_tokens of model {self.name} is {self.pretraining_tokens}; without D > 0"
                 " there is no pre-training compute to trade"
             )
 
     @cached_property
     def config(self) -> dict:
-        """The folder's config.json. Raises ValueError when it is missing."""
+        """The folder's config.json. Raises UserError when it is missing."""
         return json.loads(self._file("config.json").read_text())
 
     @cached_property
@@ -79,15 +79,28 @@ class Model:
         return json.dumps(self.config, sort_keys=True)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of prompts, without special tokens."""
-        return [
-            tuple(encoding.ids)
-            for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        ]
+        """Token ids of prompts, without special tokens.
+
+        Raises UserError when a prompt has words that the model does not know.
+        """
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        unknown = self._tokenizer.token_to_id(str(getattr(self._tokenizer.model, "unk_token", "")))
+        for text, encoding in zip(texts, encodings, strict=True):
+            if unknown is not None and unknown in encoding.ids:
+                raise UserError(
+                    f"model {self.name} does not know every word of the prompt {text!r}:"
+                    " the task and the ladder do not match"
+                )
+        return [tuple(encoding.ids) for encoding in encodings]
 
     def decode(self, tokens: Tokens) -> str:
         """Text of token ids, special tokens left out."""
-        return self._tokenizer.decode(list(tokens))
+        return self._decode(tokens)
+
+    @cached_property
+    def _decode(self) -> Callable[[Tokens], str]:
+        tokenizer = self._tokenizer
+        return lru_cache(maxsize=1 << 18)(lambda tokens: tokenizer.decode(list(tokens)))
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -121,13 +134,13 @@ class Model:
     def _weight_files(self) -> list[FilePath]:
         files = sorted(FilePath(self.path).glob("*.safetensors"))
         if not files:
-            raise ValueError(f"model {self.name}: no *.safetensors in {self.path}")
+            raise UserError(f"model {self.name}: no *.safetensors in {self.path}")
         return files
 
     def _file(self, name: str) -> FilePath:
         file = FilePath(self.path) / name
         if not file.is_file():
-            raise ValueError(f"model {self.name}: {file} is missing")
+            raise UserError(f"model {self.name}: {file} is missing")
         return file
 
     def __getstate__(self) -> dict:

@@ -18,8 +18,8 @@ import fcntl
 import json
 import os
 from array import array
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -32,7 +32,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from scaling_exp.generation import Sampler
-from scaling_exp.types import Completion, Sampling, Tokens
+from scaling_exp.types import Completion, Sampling, Tokens, UserError
 
 Known = dict[str, Completion]
 """Finished draws of one root by key."""
@@ -55,7 +55,7 @@ DRAWS = pa.schema(
 )
 
 
-class StoreError(ValueError):
+class StoreError(UserError):
     """The store cannot be used as it is; the message says what to do."""
 
 
@@ -106,6 +106,11 @@ class Store:
     def run(self, run_id: str) -> RunFolder:
         """The folder of one run, made if it is not there."""
         return RunFolder(self.root / run_id)
+
+    def recover(self) -> int:
+        """Turn journals whose writers died into parts; the number of draws found in them."""
+        journals = sorted(self.root.glob("*/draws/*.journal"))
+        return sum(_seal(journal) for journal in journals if not _is_locked(journal))
 
     def pool(self, fingerprint: str) -> dict[str, Known]:
         """Every finished draw of one model from every run: by root, then by key."""
@@ -205,13 +210,16 @@ class RunFolder:
             raise StoreError(f"{file} is missing: the run has not finished; run it again to go on")
         return pq.read_table(file)
 
-    def recover(self) -> int:
-        """Turn journals whose writer died into parts; the number of draws found in them."""
-        return sum(
-            _seal(journal)
-            for journal in sorted(self.path.glob("draws/*.journal"))
-            if not _is_locked(journal)
-        )
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process alone. Raises StoreError when another one works on it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreError(f"{self.path} is being written by another process") from None
+            yield
 
     def journal(self) -> Journal:
         """A writer of draws; use it as a context."""

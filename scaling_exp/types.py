@@ -9,6 +9,11 @@ Tokens = tuple[int, ...]
 Path = tuple[int, ...]
 """A node's name in the forest of continuations; `()` is the prompt, `(2, 0)` the first child of the third sample."""
 
+
+class UserError(ValueError):
+    """A mistake that the user can mend: shown as one line, which names what is wrong and the remedy, without a trace."""
+
+
 FinishReason = Literal["stop", "length"]
 
 

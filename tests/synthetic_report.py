@@ -1,4 +1,5 @@
-"""A finished run made up for the report's tests: a ladder whose accuracy climbs, drawn from known probabilities."""
+"""A finished run made up for the report's tests: a ladder whose accuracy climbs, drawn from known
+probabilities."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ import pandas as pd
 from scaling_exp.analysis import Analysis, AnalysisSettings, analyse
 from scaling_exp.types import Architecture, ModelFacts
 
-HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2><!-- \u2028 -->"
+HOSTILE = (
+    "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2><!-- \u2028 -->"
+)
 SIZES = (40_000, 160_000, 640_000, 1_900_000, 5_200_000)
 SKILLS = (-2.1, -0.9, 0.2, 1.3, 2.3)
 NUM_SAMPLES = 32
@@ -39,17 +42,22 @@ def problems(num_problems: int = 40) -> pd.DataFrame:
 
 
 def samples(problems: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """32 samples and one greedy answer of every model for every problem; the very first text is `HOSTILE`."""
+    """32 samples and one greedy answer of every model for every problem; the very first text is
+    `HOSTILE`."""
     rng = np.random.default_rng(seed)
-    ease = {name: rng.normal(0.3 - 0.6 * (int(level) - 4), 0.9)
-            for name, level in zip(problems["problem"], problems["level"], strict=True)}
+    ease = {
+        name: rng.normal(0.2 - 0.8 * (int(level) - 4), 2.0)
+        for name, level in zip(problems["problem"], problems["level"], strict=True)
+    }
     rows = []
     for facts, skill in zip(models(), SKILLS, strict=True):
         for problem in problems.to_dict("records"):
             chance = 1 / (1 + np.exp(-(skill + ease[problem["problem"]])))
             for strategy, count in (("greedy", 1), ("parallel", NUM_SAMPLES)):
                 for index in range(count):
-                    right = rng.random() < (chance if strategy == "parallel" else min(1, 1.1 * chance))
+                    right = rng.random() < (
+                        chance if strategy == "parallel" else min(1, 1.1 * chance)
+                    )
                     rows.append(_sample(rng, facts.name, strategy, problem, index, bool(right)))
     table = pd.DataFrame(rows)
     table.loc[table["strategy"].eq("parallel").idxmax(), "text"] = HOSTILE
@@ -60,7 +68,7 @@ def _sample(
     rng: np.random.Generator, model: str, strategy: str, problem: dict, index: int, right: bool
 ) -> dict[str, object]:
     truncated = not right and rng.random() < 0.08
-    wrong = str(int(problem["answer"]) + int(rng.choice([-10, -4, 1, 1, 2, 10, 37])))
+    wrong = str(int(problem["answer"]) + int(rng.choice([1, 1, 1, 1, -10, 2, 10, 37])))
     answer = None if truncated else problem["answer"] if right else wrong
     steps = f"{problem['prompt'][8:]}\n= {rng.integers(100, 999)} - 4\n= {answer}"
     return {
@@ -111,7 +119,10 @@ def manifest() -> dict[str, object]:
         "versions": {"python": "3.11.2", "vllm": "0.15.0", "scaling_exp": "0.1.0"},
         "git_commit": None,
         "hardware": {"cpu": "2 cores", "memory_gib": 23},
-        "models": [{"name": facts.name, "pretraining_tokens": facts.pretraining_tokens} for facts in models()],
+        "models": [
+            {"name": facts.name, "pretraining_tokens": facts.pretraining_tokens}
+            for facts in models()
+        ],
         "task": {"kind": "arithmetic", "num_problems": 40},
         "generation": generation,
     }

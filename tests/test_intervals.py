@@ -56,7 +56,7 @@ def test_intervals_of_pass_and_maj_cover_what_they_should() -> None:
     """Problems are drawn from a population of known answer distributions, samples from each
     problem."""
     rng = np.random.default_rng(20)
-    num_trials, num_problems, num_samples, ks = 500, 100, 8, [1, 4, 8]
+    num_trials, num_problems, num_samples, ks = 2000, 100, 8, [1, 4, 8]
     population = rng.beta(0.8, 1.5, size=40)
     truth = np.array([_expected(p, ks) for p in population]).mean(axis=0)
     covered = np.zeros((num_trials, 2, len(ks)), bool)
@@ -65,16 +65,16 @@ def test_intervals_of_pass_and_maj_cover_what_they_should() -> None:
         chance = rng.choice(population, size=num_problems)
         right = rng.binomial(num_samples, chance)
         problems = [
-            VoteCounts(c, (num_samples - c,) if c < num_samples else (), 0) for c in right.tolist()
+            VoteCounts((c,) * (c > 0), (num_samples - c,) * (c < num_samples), 0)
+            for c in right.tolist()
         ]
         tables = pass_at_k(right, num_samples, ks), maj_at_k(problems, ks)
         for selector, table in enumerate(tables):
             low, high = resamples.interval(resamples.means(table))
             covered[trial, selector] = (low <= truth[selector]) & (truth[selector] <= high)
     coverage = covered.mean(axis=0)
-    assert (coverage > 0.92).all(), coverage
-    assert (coverage < 0.98).all(), coverage
-    assert 0.93 <= coverage.mean() <= 0.97
+    assert (coverage >= 0.93).all(), coverage
+    assert (coverage <= 0.97).all(), coverage
 
 
 def _expected(p: float, ks: list[int]) -> list[list[float]]:

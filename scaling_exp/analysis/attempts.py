@@ -8,7 +8,7 @@ Axes: P problems (sorted by name, the same for every model), S rows of the sampl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,8 +67,8 @@ class Attempts:
 def fold(samples: pd.DataFrame, models: Sequence[ModelFacts]) -> list[Attempts]:
     """One `Attempts` per (model, strategy), models in order of pre-training compute.
 
-    All correct samples of a problem are one class, however their answers are spelt. Raises
-    ValueError for missing columns or values, a model without facts, facts without samples, a
+    An answer's class is its text; several right ones compete, as they would in a user's vote.
+    Raises ValueError for missing columns or values, a model without facts, facts without samples, a
     problem missing somewhere, and a sample that occurs twice.
     """
     _check_table(samples)
@@ -123,18 +123,17 @@ class _Problem:
     output_tokens_S: IntArray
 
     def counts(self) -> VoteCounts:
-        is_correct = self.is_correct_S.tolist()
-        wrong = Counter(
-            answer
-            for answer, right in zip(self.answers, is_correct, strict=True)
-            if not right and answer is not None
-        )
-        num_correct = sum(is_correct)
+        pairs = zip(self.answers, self.is_correct_S.tolist(), strict=True)
+        votes = Counter((answer, right) for answer, right in pairs if answer is not None)
         return VoteCounts(
-            num_correct=num_correct,
-            wrong=tuple(sorted(wrong.values(), reverse=True)),
-            num_abstaining=len(is_correct) - num_correct - wrong.total(),
+            correct=_descending(count for (_, right), count in votes.items() if right),
+            wrong=_descending(count for (_, right), count in votes.items() if not right),
+            num_abstaining=len(self.answers) - votes.total(),
         )
+
+
+def _descending(counts: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(counts, reverse=True))
 
 
 _Groups = dict[tuple[str, str], dict[str, _Problem]]

@@ -5,12 +5,13 @@ Exact, from the counts of each answer alone: no sample order, no Monte Carlo. Wh
 not know is how sure a mean over problems is (intervals.py) and what the samples cost (cost.py).
 
 Axes: P problems, K numbers of samples k, X power of the generating variable x (samples), T wrong
-answers that are tied with the right one.
+answers that are tied with the answer in question.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,21 +31,27 @@ scaling."""
 
 @dataclass(frozen=True)
 class VoteCounts:
-    """The samples of one problem as a vote sees them: it is all that pass@k and maj@k depend on.
+    """The samples of one problem as a vote sees them: all that pass@k and maj@k depend on.
 
-    `wrong` holds the number of votes of each wrong answer, in descending order; unparsable samples
-    abstain.
+    `correct` and `wrong` hold the votes of each right and of each wrong answer, in descending
+    order. There is more than one right answer where a task accepts several (or several spellings);
+    a vote cannot know that they are the same, so they compete. Unparsable samples abstain.
     """
 
-    num_correct: int
+    correct: tuple[int, ...]
     wrong: tuple[int, ...]
     num_abstaining: int
 
     def __post_init__(self) -> None:
-        if self.num_correct < 0 or self.num_abstaining < 0 or any(c < 1 for c in self.wrong):
-            raise ValueError(f"{self} has a negative count, or a wrong answer without a vote")
-        if list(self.wrong) != sorted(self.wrong, reverse=True):
-            raise ValueError(f"{self}: wrong counts must be in descending order")
+        if self.num_abstaining < 0 or any(votes < 1 for votes in self.correct + self.wrong):
+            raise ValueError(f"{self} has a negative count, or an answer without a vote")
+        for votes in (self.correct, self.wrong):
+            if list(votes) != sorted(votes, reverse=True):
+                raise ValueError(f"{self}: counts must be in descending order")
+
+    @property
+    def num_correct(self) -> int:
+        return sum(self.correct)
 
     @property
     def num_samples(self) -> int:
@@ -72,7 +79,7 @@ def pass_at_k(num_correct_P: IntArray, num_samples: int, ks: Sequence[int]) -> F
 
 
 def maj_at_k(counts: Sequence[VoteCounts], ks: Sequence[int]) -> FloatArray:
-    """Probability that a plurality vote over k of a problem's samples elects the right answer,
+    """Probability that a plurality vote over k of a problem's samples elects a right answer,
     shape (P, K).
 
     Exact; ties are broken uniformly, unparsable samples abstain, and a vote without a single ballot
@@ -86,12 +93,11 @@ def maj_at_k(counts: Sequence[VoteCounts], ks: Sequence[int]) -> FloatArray:
 
 
 def plurality(counts: VoteCounts) -> float:
-    """Probability that the vote over all samples elects the right answer: 1 / (number of tied
-    leaders), or 0."""
-    leader = max(counts.wrong, default=0)
-    if counts.num_correct == 0 or counts.num_correct < leader:
-        return 0.0
-    return 1.0 / (1 + counts.wrong.count(counts.num_correct))
+    """Probability that the vote over all samples elects a right answer: their share of the tied
+    leaders."""
+    most = max(counts.correct + counts.wrong, default=0)
+    num_right, num_wrong = counts.correct.count(most), counts.wrong.count(most)
+    return num_right / (num_right + num_wrong) if num_right else 0.0
 
 
 def _check_ks(ks: Sequence[int], num_samples: int) -> None:
@@ -104,49 +110,64 @@ def _check_ks(ks: Sequence[int], num_samples: int) -> None:
 
 @lru_cache(maxsize=1 << 16)
 def _maj_of_counts(counts: VoteCounts, ks: tuple[int, ...]) -> tuple[float, ...]:
-    if counts.num_correct == 0:
-        return (0.0,) * len(ks)
-    if counts.num_samples <= MAX_SAMPLES_IN_ONE_PASS:
-        return tuple(_elected(counts, ks, inclusion=0.5).tolist())
-    inclusions = [k / (counts.num_samples + 1) for k in ks]
-    return tuple(float(_elected(counts, (k,), p)[0]) for k, p in zip(ks, inclusions, strict=True))
+    num_samples = counts.num_samples
+    if num_samples <= MAX_SAMPLES_IN_ONE_PASS:
+        return tuple(_any_right_elected(counts, ks, inclusion=0.5).tolist())
+    inclusions = [k / (num_samples + 1) for k in ks]
+    pairs = zip(ks, inclusions, strict=True)
+    return tuple(float(_any_right_elected(counts, (k,), p)[0]) for k, p in pairs)
 
 
-def _elected(counts: VoteCounts, ks: tuple[int, ...], inclusion: float) -> FloatArray:
-    """The generating-function formula of maj@k for one problem, shape (K,).
+def _any_right_elected(counts: VoteCounts, ks: tuple[int, ...], inclusion: float) -> FloatArray:
+    """Right answers are elected by exclusive events: their probabilities add up. Shape (K,)."""
+    binomials = _Binomials(counts.num_samples, inclusion)
+    total_K = np.zeros(len(ks))
+    for votes, num_alike in Counter(counts.correct).items():
+        others = list(counts.correct)
+        others.remove(votes)
+        total_K += num_alike * _elected(votes, (*others, *counts.wrong), ks, binomials)
+    return np.clip(total_K, 0.0, 1.0)
+
+
+def _elected(
+    num_own: int, rivals: tuple[int, ...], ks: tuple[int, ...], binomials: _Binomials
+) -> FloatArray:
+    """Probability that one answer with `num_own` votes is elected against `rivals`, shape (K,).
 
     (1 / C(n,k)) sum_{j=1..min(c*,k)} C(c*,j) sum_t 1/(t+1) [x^(k-j) y^t]
-    prod_{a != *} ( sum_{i<j} C(c_a,i) x^i + y C(c_a,j) x^j ),   abstaining samples contribute
-    (1+x)^n_abstaining.
+    prod_{a != *} ( sum_{i<j} C(c_a,i) x^i + y C(c_a,j) x^j ),   with (1+x)^n_abstaining for those
+    that abstain.
 
-    All factors are weighted as if each sample were included with probability `inclusion`; the
-    weights cancel in the ratio and only keep the terms within the range of a double. Every term is
+    All factors are weighted as if each sample were included with the same probability; the weights
+    cancel in the ratio and only keep the terms within the range of a double. Every term is
     positive: nothing cancels.
     """
     max_k = max(ks)
-    binomials = _Binomials(counts.num_samples, inclusion)
-    total_K = np.zeros(len(ks))
     ks_K = np.array(ks)
-    for votes in range(1, min(counts.num_correct, max_k) + 1):
-        ties_TX = _outvoted(counts, votes, max_k - votes, binomials)
+    total_K = np.zeros(len(ks))
+    num_others = binomials.num_samples - num_own
+    for votes in range(1, min(num_own, max_k) + 1):
+        ties_TX = _outvoted(rivals, num_others, votes, max_k - votes, binomials)
         share_X = (1.0 / np.arange(1, len(ties_TX) + 1)) @ ties_TX
         reachable_K = ks_K >= votes
-        weight = binomials.weights(counts.num_correct)[votes]
+        weight = binomials.weights(num_own)[votes]
         total_K[reachable_K] += weight * share_X[ks_K[reachable_K] - votes]
-    return np.clip(total_K / binomials.weights(counts.num_samples)[ks_K], 0.0, 1.0)
+    return total_K / binomials.weights(binomials.num_samples)[ks_K]
 
 
-def _outvoted(counts: VoteCounts, votes: int, max_power: int, binomials: _Binomials) -> FloatArray:
-    """Weights, shape (T, X), of drawing X samples that are not correct, T of whose answers have
-    exactly `votes` votes and none of which has more. T stops at the number of ties that fit into
-    max_power samples."""
-    rivals = [c for c in counts.wrong if c >= votes]
-    harmless = counts.num_samples - counts.num_correct - sum(rivals)
-    max_ties = min(len(rivals), max_power // votes)
+def _outvoted(
+    rivals: tuple[int, ...], num_others: int, votes: int, max_power: int, binomials: _Binomials
+) -> FloatArray:
+    """Weights, shape (T, X), of drawing X of the `num_others` samples that are for another answer
+    or abstain, so that T of the rivals have exactly `votes` votes and none has more. T stops at the
+    ties that fit into max_power."""
+    dangerous = [size for size in rivals if size >= votes]
+    harmless = num_others - sum(dangerous)
+    max_ties = min(len(dangerous), max_power // votes)
     weights_TX = np.zeros((max_ties + 1, max_power + 1))
     start = binomials.weights(harmless)[: max_power + 1]
     weights_TX[0, : len(start)] = start
-    for num_met, size in enumerate(rivals, start=1):
+    for num_met, size in enumerate(dangerous, start=1):
         size_weights = binomials.weights(size)
         top = min(num_met, max_ties)
         before_TX = weights_TX[:top].copy()
@@ -172,8 +193,9 @@ def _times(polynomials_TX: FloatArray, factor: FloatArray) -> FloatArray:
 class _Binomials:
     """Rows of binomial probabilities C(c, i) p^i (1-p)^(c-i), each computed once."""
 
-    def __init__(self, max_size: int, inclusion: float) -> None:
-        self._log_factorials = gammaln(np.arange(max_size + 1) + 1.0)
+    def __init__(self, num_samples: int, inclusion: float) -> None:
+        self.num_samples = num_samples
+        self._log_factorials = gammaln(np.arange(num_samples + 1) + 1.0)
         self._log_in, self._log_out = math.log(inclusion), math.log1p(-inclusion)
         self._rows: dict[int, FloatArray] = {}
 

@@ -81,11 +81,14 @@ class ExchangeRate:
     Infinite where models with less pre-training need no more inference compute either. `slope` is
     d log C_pretrain / d log C_inference along lines of equal accuracy (negative; -inf for an
     infinite factor).
+    A factor beyond `pretraining_span`, the ratio of most to least pre-training among the models
+    that meet, was not seen but follows from the slope.
     """
 
     factor: Estimate
     slope: Estimate
     share_defined: float
+    pretraining_span: float
     num_levels: int
     num_models: int
 
@@ -178,12 +181,14 @@ def exchange_rate(curves: Sequence[Curve], resamples: Resamples) -> ExchangeRate
         return None
     met_LM = ~np.isnan(log_inference_RLM[0])
     shared_L = met_LM.sum(axis=1) >= 2
+    meets_M = met_LM[shared_L].any(axis=0)
     return ExchangeRate(
         factor=_between(_factor_per_tenfold(slope_R), resamples, lowest=1.0, highest=np.inf),
         slope=_between(_inverse(slope_R), resamples, lowest=-np.inf, highest=0.0),
         share_defined=share_defined(slope_R),
         num_levels=int(shared_L.sum()),
-        num_models=int(met_LM[shared_L].any(axis=0).sum()),
+        num_models=int(meets_M.sum()),
+        pretraining_span=float(np.exp(np.ptp(log_pretraining_M[meets_M]))),
     )
 
 

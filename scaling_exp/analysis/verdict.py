@@ -114,6 +114,7 @@ def _rate_json(rate: ExchangeRate) -> dict[str, object]:
         **_estimate_json(rate.factor),
         "slope": _estimate_json(rate.slope),
         "share_defined": rate.share_defined,
+        "pretraining_span": rate.pretraining_span,
         "num_accuracy_levels": rate.num_levels,
         "num_models": rate.num_models,
     }
@@ -303,20 +304,24 @@ def _rate_words(rate: ExchangeRate | None) -> str:
         return "models with less pre-training reach equal accuracy at no more inference compute"
     if math.isnan(factor.low) or (factor.low <= 1.0 and math.isinf(factor.high)):
         return f"{CANNOT_TELL} what factor of pre-training compute inference compute replaces"
-    said = "ten times the inference compute replaces a factor"
-    if math.isinf(factor.high):
-        return (
-            f"{said} of at least {_short(factor.low)} of pre-training compute, and {CANNOT_TELL} "
-            "how much more"
-        )
-    return f"{said} {_short(factor.value)} ({_range(factor)}) of pre-training compute"
+    return f"ten times the inference compute replaces {_factor_words(rate)}"
+
+
+def _factor_words(rate: ExchangeRate) -> str:
+    """A factor is not printed beyond the span of pre-training compute over which it was
+    measured."""
+    factor, span = rate.factor, _short(rate.pretraining_span)
+    if factor.low >= rate.pretraining_span:
+        return f"more pre-training compute than the factor {span} that the models span"
+    if factor.high > rate.pretraining_span:
+        low = f"at least a factor {_short(factor.low)}"
+        return f"{low} of pre-training compute (the models span {span})"
+    return f"a factor {_short(factor.value)} ({_range(factor)}) of pre-training compute"
 
 
 def _oracle_words(voting: Match | None, oracle: Match | None, evidence: Evidence) -> str:
     rate = evidence.exchange_rates["oracle"]
-    factor = (
-        "" if rate is None else f", ten times the inference replacing {_factor_words(rate.factor)}"
-    )
+    factor = "" if rate is None else f", ten times the inference replacing {_factor_words(rate)}"
     if oracle is None or not oracle.is_reached:
         return f"nor would an oracle selector reach a larger model{factor}"
     if not math.isfinite(oracle.k_match.high):
@@ -329,16 +334,6 @@ def _oracle_words(voting: Match | None, oracle: Match | None, evidence: Evidence
     larger = _model_words(oracle.larger, oracle.smaller)
     pair = f"{smaller} match one sample of {larger}"
     return f"an oracle selector would let {pair} with {samples}{factor}"
-
-
-def _factor_words(factor: Estimate) -> str:
-    if math.isinf(factor.value) or not math.isfinite(factor.high):
-        return (
-            f"a factor of at least {_short(factor.low)}"
-            if math.isfinite(factor.low)
-            else "any factor"
-        )
-    return f"a factor {_short(factor.value)} ({_range(factor)})"
 
 
 def _model_words(facts: ModelFacts, other: ModelFacts) -> str:

@@ -11,8 +11,9 @@ from scaling_exp.types import Completion, Sampling, Tokens
 
 @dataclass
 class Counters:
-    """What an engine has done since it was started. Occupancy is `slot_steps / steps / num_slots`."""
+    """What an engine has done since it took its model. Occupancy is `slot_steps / (steps * num_slots)`."""
 
+    num_slots: int = 0
     steps: int = 0
     slot_steps: int = 0
     prompt_tokens: int = 0

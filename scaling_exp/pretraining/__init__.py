@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path as FilePath
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from scaling_exp.types import UserError
 
+
+@runtime_checkable
 class Corpus(Protocol):
     """What a ladder is trained on: rows of prompt and solution, in named levels of one row length each."""
 
@@ -124,13 +127,20 @@ def write_manifest(folder: FilePath, recipe: Recipe, checkpoints: Sequence[Check
 
 
 def read_manifest(folder: FilePath) -> dict:
-    """Raises ValueError when there is no ladder in `folder`."""
+    """Raises UserError when there is no ladder in `folder`."""
     file = folder / MANIFEST
     if not file.is_file():
-        raise ValueError(f"{folder} holds no ladder ({MANIFEST} is missing); make one with `pretrain`")
+        raise UserError(f"{folder} holds no ladder ({MANIFEST} is missing); make one with `pretrain`")
     return json.loads(file.read_text())
 
 
 def manifest_checkpoints(folder: FilePath) -> tuple[Checkpoint, ...]:
     """Every checkpoint of a ladder, smallest first."""
     return tuple(Checkpoint(**entry) for entry in read_manifest(folder)["checkpoints"])
+
+
+def train_size(recipe: Recipe, size_name: str, folder: FilePath) -> list[Checkpoint]:
+    """Train one size; a subfolder and a record for each checkpoint. Imports torch and transformers."""
+    from scaling_exp.pretraining.train import train
+
+    return train(recipe, size_name, folder)

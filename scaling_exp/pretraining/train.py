@@ -23,10 +23,11 @@ from scaling_exp.pretraining import Checkpoint, Corpus, Recipe
 # Axis suffixes: R rows, T tokens of a row.
 
 IGNORED = -100
+UNKNOWN = "<unk>"
 HELD_OUT_SEED = 2**31
 
 
-def train_size(recipe: Recipe, size_name: str, folder: FilePath) -> list[Checkpoint]:
+def train(recipe: Recipe, size_name: str, folder: FilePath) -> list[Checkpoint]:
     """Train one size; one subfolder and one record a checkpoint."""
     torch.set_num_threads(1 if not torch.cuda.is_available() else torch.get_num_threads())
     torch.manual_seed(recipe.seed)
@@ -48,7 +49,7 @@ def llama_config(recipe: Recipe, hidden_size: int) -> LlamaConfig:
     words = recipe.corpus.vocabulary()
     num_heads = max(1, hidden_size // recipe.head_dim)
     return LlamaConfig(
-        vocab_size=len(words),
+        vocab_size=len(words) + 1,  # and one for words that it does not know
         hidden_size=hidden_size,
         intermediate_size=recipe.intermediate_ratio * hidden_size,
         num_hidden_layers=recipe.num_layers,
@@ -196,14 +197,14 @@ def held_out_loss(model: LlamaForCausalLM, recipe: Recipe) -> float:
 
 def write_tokenizer(corpus: Corpus, folder: FilePath) -> None:
     """A word-level tokenizer: one token a number or symbol, split at spaces."""
-    words = {word: index for index, word in enumerate(corpus.vocabulary())}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
+    words = {word: index for index, word in enumerate((*corpus.vocabulary(), UNKNOWN))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": ".",
-        "unk_token": "?",
+        "unk_token": UNKNOWN,
         "model_max_length": 128,
         "clean_up_tokenization_spaces": False,
     }

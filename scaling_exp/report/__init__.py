@@ -1,6 +1,7 @@
 """The report of a finished run: one HTML page, the same plots as PNG, the analysis tables as CSV.
 
-Reads the analysis and the sample tables; needs no engine, no accelerator, and no network, now or when it is read.
+Reads the analysis and the sample tables; needs no engine, no accelerator, and no network, now or
+when it is read.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def write_report(
 ) -> pathlib.Path:
     """Write `report.html`, `figures/*.png` and four CSVs into `run_dir`; the path of the page.
 
-    `samples` and `problems` are the tables of the run, `manifest` its record: run_id, created, command, overrides,
-    config, versions, git_commit, hardware, models, task, generation. What the manifest lacks is shown as not recorded.
+    `samples` and `problems` are the tables of the run, `manifest` its record: run_id, created,
+    command, overrides, config, versions, git_commit, hardware, models, task, generation. What the
+    manifest lacks is shown as not recorded.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     tables = {
@@ -48,7 +50,8 @@ def write_report(
 
 
 def redraw(folder: RunFolder) -> tuple[Analysis, pathlib.Path]:
-    """Analyse a run's tables and write its verdict and its report; the analysis and the path of the page.
+    """Analyse a run's tables and write its verdict and its report; the analysis and the path of the
+    page.
 
     Raises StoreError when the folder is no run or the run has not finished.
     """
@@ -64,9 +67,7 @@ def redraw(folder: RunFolder) -> tuple[Analysis, pathlib.Path]:
 def model_facts(manifest: Mapping[str, Any]) -> list[ModelFacts]:
     """The models of a run as its manifest recorded them."""
     return [
-        ModelFacts(
-            each["name"], Architecture(**each["architecture"]), each["pretraining_tokens"]
-        )
+        ModelFacts(each["name"], Architecture(**each["architecture"]), each["pretraining_tokens"])
         for each in manifest["models"]
     ]
 

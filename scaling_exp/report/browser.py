@@ -1,4 +1,5 @@
-"""Which samples the page carries, and their compact form: a seeded choice of problems, every model, bounded in bytes.
+"""Which samples the page carries, and their compact form: a seeded choice of problems, every model,
+bounded in bytes.
 
 Votes are counted over all samples of a problem; only the texts are thinned when they would not fit.
 """
@@ -24,8 +25,8 @@ TEXTS_PER_DRAW = (10**9, 64, 32, 16, 8, 4, 2, 1)
 class BrowsedDraw:
     """What one model drew for one problem under one strategy.
 
-    `votes` holds [answer or None, count, is_correct]; `samples` holds [index, answer or None, is_correct, truncated,
-    output tokens, index into the texts], possibly fewer than `num_samples`.
+    `votes` holds [answer or None, count, is_correct]; `samples` holds [index, answer or None,
+    is_correct, truncated, output tokens, index into the texts], possibly fewer than `num_samples`.
     """
 
     model: int
@@ -60,8 +61,11 @@ class Embedded:
 
 
 def choose_problems(problems: pd.DataFrame, num_problems: int, seed: int) -> list[str]:
-    """Names of at most `num_problems` problems, spread evenly over the levels, the same for the same seed."""
-    shuffled = problems.sort_values("problem").sample(frac=1.0, random_state=np.random.default_rng(seed))
+    """Names of at most `num_problems` problems, spread evenly over the levels, the same for the
+    same seed."""
+    shuffled = problems.sort_values("problem").sample(
+        frac=1.0, random_state=np.random.default_rng(seed)
+    )
     shuffled = shuffled.assign(turn=shuffled.groupby("level").cumcount())
     chosen = shuffled.sort_values(["turn", "level"], kind="stable").head(num_problems)
     return list(chosen.sort_values(["level", "problem"])["problem"])
@@ -70,16 +74,16 @@ def choose_problems(problems: pd.DataFrame, num_problems: int, seed: int) -> lis
 def embedded_samples(
     samples: pd.DataFrame, problems: pd.DataFrame, models: list[str], seed: int = 0
 ) -> Embedded:
-    """The browser's data, at most `MAX_BYTES` of JSON: texts per draw are thinned first, then problems dropped."""
+    """The browser's data, at most `MAX_BYTES` of JSON: texts per draw are thinned first, then
+    problems dropped."""
     num_problems = min(MAX_PROBLEMS, len(problems))
     while True:
         chosen = choose_problems(problems, num_problems, seed)
         for num_texts in TEXTS_PER_DRAW:
             embedded = _embed(samples, problems, models, chosen, num_texts)
-            if len(json.dumps(asdict(embedded))) <= MAX_BYTES:
+            is_least = num_problems <= 1 and num_texts == TEXTS_PER_DRAW[-1]
+            if is_least or len(json.dumps(asdict(embedded))) <= MAX_BYTES:
                 return embedded
-        if num_problems <= 1:
-            return embedded
         num_problems //= 2
 
 
@@ -92,7 +96,7 @@ def _embed(
 ) -> Embedded:
     texts: dict[str, int] = {}
     facts = {str(fact["problem"]): fact for fact in problems.to_dict("records")}
-    rows = samples[samples["problem"].isin(chosen)]
+    rows = samples.loc[samples["problem"].isin(chosen)]
     by_problem = {str(name): group for name, group in rows.groupby("problem")}
     shown = [
         BrowsedProblem(
@@ -129,8 +133,8 @@ def _draw(model: int, rows: pd.DataFrame, num_texts: int, texts: dict[str, int])
         model=model,
         strategy=str(rows["strategy"].iloc[0]),
         num_samples=len(rows),
-        num_right=int(rows["is_correct"].sum()),
-        num_truncated=int(rows["truncated"].sum()),
+        num_right=int(np.count_nonzero(rows["is_correct"])),
+        num_truncated=int(np.count_nonzero(rows["truncated"])),
         votes=_votes(rows),
         samples=[
             [
@@ -148,12 +152,12 @@ def _draw(model: int, rows: pd.DataFrame, num_texts: int, texts: dict[str, int])
 
 def _votes(rows: pd.DataFrame) -> list[list[object]]:
     """[answer or None, count, is_correct], the most votes first, abstentions (unparsable) last."""
-    parsed = rows[rows["answer"].notna()]
-    counts = Counter(str(answer) for answer in parsed["answer"])
-    right = {str(answer) for answer in parsed.loc[parsed["is_correct"].astype(bool), "answer"]}
+    pairs = list(zip(rows["answer"], rows["is_correct"], strict=True))
+    counts = Counter(str(answer) for answer, _ in pairs if not is_missing(answer))
+    right = {str(answer) for answer, is_correct in pairs if is_correct}
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     votes: list[list[object]] = [[answer, count, answer in right] for answer, count in ordered]
-    num_unparsable = len(rows) - len(parsed)
+    num_unparsable = len(rows) - counts.total()
     return votes + ([[None, num_unparsable, False]] if num_unparsable else [])
 
 

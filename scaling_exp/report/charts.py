@@ -1,4 +1,5 @@
-"""What the plots draw, as plain lists: lines cut out of the analysis tables, read by both the page and the PNGs.
+"""What the plots draw, as plain lists: lines cut out of the analysis tables, read by both the page
+and the PNGs.
 
 Knows the analysis columns and nothing of how a line looks.
 """
@@ -18,9 +19,11 @@ SELECTORS = ("voting", "oracle")
 
 @dataclass(frozen=True)
 class Line:
-    """One model under one strategy and selector: parallel lists over k, ascending. A single point is a marker.
+    """One model under one strategy and selector: parallel lists over k, ascending. A single point
+    is a marker.
 
-    `flops` is per query, or over the lifetime where `num_queries` is set. `is_frontier` is empty per query.
+    `flops` is per query, or over the lifetime where `num_queries` is set. `is_frontier` is empty
+    per query.
     """
 
     model: int
@@ -39,7 +42,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Match:
-    """Two models at one accuracy: `smaller` with k samples, `larger` as it is. FLOPs per query and of pre-training.
+    """Two models at one accuracy: `smaller` with k samples, `larger` as it is. FLOPs per query and
+    of pre-training.
 
     Values that the analysis could not measure are NaN, those that are never reached infinite.
     """
@@ -58,76 +62,71 @@ class Match:
 
 
 def ordered_models(models: pd.DataFrame) -> list[str]:
-    """Names from the smallest model to the largest; checkpoints of one size by their pre-training."""
+    """Names from the smallest model to the largest; checkpoints of one size by their
+    pre-training."""
     return list(models.sort_values(["num_parameters", "pretraining_flops", "model"])["model"])
 
 
 def query_lines(curves: pd.DataFrame, names: Sequence[str]) -> list[Line]:
-    """Accuracy against inference FLOPs per query: a line for each model, strategy, selector and level."""
-    keys = ["model", "strategy", "selector", "level"]
-    return [
-        _line(rows, names, strategy, selector, level=level, flops="inference_flops")
-        for (_, strategy, selector, level), rows in _groups(curves, keys, names)
-    ]
+    """Accuracy against inference FLOPs per query: one line per model, strategy, selector and
+    level."""
+    grouped = curves.groupby(["model", "strategy", "selector", "level"])
+    lines = [_line(rows, names, "inference_flops") for _, rows in grouped]
+    return sorted(lines, key=_place)
 
 
 def lifetime_lines(lifetimes: pd.DataFrame, names: Sequence[str]) -> list[Line]:
-    """Accuracy against total FLOPs: a line for each number of queries, model, strategy and selector."""
-    keys = ["model", "strategy", "selector", "num_queries"]
-    return [
-        _line(rows, names, strategy, selector, flops="total_flops", num_queries=float(queries))
-        for (_, strategy, selector, queries), rows in _groups(lifetimes, keys, names)
-    ]
+    """Accuracy against total FLOPs: one line per number of queries, model, strategy and
+    selector."""
+    grouped = lifetimes.groupby(["model", "strategy", "selector", "num_queries"])
+    lines = [_line(rows, names, "total_flops") for _, rows in grouped]
+    return sorted(lines, key=_place)
 
 
-def _groups(table: pd.DataFrame, keys: list[str], names: Sequence[str]):
-    grouped = list(table.groupby(keys, sort=True))
-    return sorted(grouped, key=lambda pair: names.index(pair[0][0]))
+def _place(line: Line) -> tuple[int, str, str, str]:
+    return (line.model, line.strategy, line.selector, line.level)
 
 
-def _line(
-    rows: pd.DataFrame,
-    names: Sequence[str],
-    strategy: str,
-    selector: str,
-    flops: str,
-    level: str = "all",
-    num_queries: float = float("nan"),
-) -> Line:
+def _line(rows: pd.DataFrame, names: Sequence[str], flops: str) -> Line:
     rows = rows.sort_values("k")
+    first = rows.to_dict("records")[0]
 
     def column(name: str) -> list[float]:
         return [float(value) for value in rows[name]] if name in rows else []
 
     return Line(
-        model=names.index(str(rows["model"].iloc[0])),
-        strategy=strategy,
-        selector=selector,
-        level=level,
-        num_queries=num_queries,
+        model=names.index(str(first["model"])),
+        strategy=str(first["strategy"]),
+        selector=str(first["selector"]),
+        level=str(first.get("level", "all")),
+        num_queries=float(first.get("num_queries", np.nan)),
         k=column("k"),
         accuracy=column("accuracy"),
         low=column("accuracy_low"),
         high=column("accuracy_high"),
         flops=column(flops),
         output_tokens=column("output_tokens"),
-        is_frontier=[bool(value) for value in rows["on_frontier"]] if "on_frontier" in rows else [],
+        is_frontier=[value > 0 for value in column("on_frontier")],
     )
 
 
 def matches(analysis: Analysis, names: Sequence[str]) -> list[Match]:
-    """The pairs of the exchange table that the smaller model reaches, as points of the iso-accuracy plot.
+    """The pairs of the exchange table that the smaller model reaches, as points of the iso-accuracy
+    plot.
 
-    FLOPs at `k_match` are read off the smaller model's curve: they are linear in k (prompt once, decode k times).
+    FLOPs at `k_match` are read off the smaller model's curve: they are linear in k (prompt once,
+    decode k times).
     """
     pretraining = dict(
         zip(analysis.models["model"], analysis.models["pretraining_flops"], strict=True)
     )
-    curves = analysis.curves[analysis.curves["level"] == "all"]
+    lines = [line for line in query_lines(analysis.curves, names) if line.level == "all"]
     found = []
     for row in analysis.exchange.to_dict("records"):
         smaller, larger, selector = (str(row[name]) for name in ("smaller", "larger", "selector"))
-        flops = {name: _flops_of_k(curves, name, selector) for name in (smaller, larger)}
+        flops = {
+            name: _flops_of_k(lines, names.index(name), selector) for name in (smaller, larger)
+        }
         if not np.isfinite(row["k_match"]) or any(len(ks) == 0 for ks, _ in flops.values()):
             continue
         at = {
@@ -152,15 +151,18 @@ def matches(analysis: Analysis, names: Sequence[str]) -> list[Match]:
     return found
 
 
-def _flops_of_k(curves: pd.DataFrame, model: str, selector: str) -> tuple[np.ndarray, np.ndarray]:
-    rows = curves[(curves["model"] == model) & (curves["selector"] == selector)]
-    sizes = rows.groupby("strategy")["k"].transform("size")
-    rows = rows[sizes == sizes.max()].sort_values("k") if len(rows) else rows
-    return rows["k"].to_numpy(float), rows["inference_flops"].to_numpy(float)
+def _flops_of_k(
+    lines: Sequence[Line], model: int, selector: str
+) -> tuple[list[float], list[float]]:
+    """k and FLOPs per query of the longest curve of a model under a selector; empty without one."""
+    own = [line for line in lines if line.model == model and line.selector == selector]
+    longest = max(own, key=lambda line: len(line.k), default=None)
+    return ([], []) if longest is None else (longest.k, longest.flops)
 
 
 def of_selector(lines: Sequence[Line], selector: str, num_queries: float) -> list[Line]:
-    """The lifetime lines of one frontier: what a user could run (voting and single answers), or the oracle apart."""
+    """The lifetime lines of one frontier: what a user could run (voting and single answers), or the
+    oracle apart."""
     family = ("oracle",) if selector == "oracle" else ("voting", "single")
     return [line for line in lines if line.selector in family and line.num_queries == num_queries]
 
@@ -189,7 +191,8 @@ def ordered_levels(lines: Sequence[Line]) -> list[str]:
 
 
 def by_level(lines: Sequence[Line]) -> list[list[Line]]:
-    """Curves over k cut by level: a group for each model, strategy and selector, its levels in order."""
+    """Curves over k cut by level: a group for each model, strategy and selector, its levels in
+    order."""
     levels = ordered_levels(lines)
     groups: dict[tuple[int, str, str], list[Line]] = {}
     for line in lines:

@@ -1,4 +1,5 @@
-"""The plots as PNG, for a README or a slide: the page's four, drawn with matplotlib from the same lines."""
+"""The plots as PNG, for a README or a slide: the page's four, drawn with matplotlib from the same
+lines."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
+from matplotlib.typing import RcKeyType
 
 from scaling_exp.analysis import Analysis
 from scaling_exp.report import charts
@@ -21,7 +23,7 @@ from scaling_exp.report.palette import LIGHT_SPAN, model_colours
 INK, SOFT, GRID = "#1a1d21", "#565c66", "#ecece8"
 DASHES = {"voting": "-", "oracle": (0, (4, 3)), "single": "-"}
 MAX_LIFETIMES = 4
-STYLE = {
+STYLE: dict[RcKeyType, object] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
@@ -42,7 +44,8 @@ STYLE = {
 
 
 def write_figures(analysis: Analysis, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Write accuracy_inference, accuracy_lifetime, equal_accuracy and accuracy_level as PNG; their paths."""
+    """Write accuracy_inference, accuracy_lifetime, equal_accuracy and accuracy_level as PNG; their
+    paths."""
     folder.mkdir(parents=True, exist_ok=True)
     names = charts.ordered_models(analysis.models)
     colours = model_colours(len(names), LIGHT_SPAN)
@@ -50,7 +53,9 @@ def write_figures(analysis: Analysis, folder: pathlib.Path) -> list[pathlib.Path
     with rc_context(STYLE):
         drawn = {
             "accuracy_inference": _inference(lines, names, colours),
-            "accuracy_lifetime": _lifetime(charts.lifetime_lines(analysis.lifetimes, names), names, colours),
+            "accuracy_lifetime": _lifetime(
+                charts.lifetime_lines(analysis.lifetimes, names), names, colours
+            ),
             "equal_accuracy": _matches(charts.matches(analysis, names), names, colours),
             "accuracy_level": _levels(lines, names, colours),
         }
@@ -64,7 +69,9 @@ def _save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
 
 
 def _legend(figure: Figure, names: Sequence[str], colours: Sequence[str]) -> None:
-    entries = [Line2D([], [], color=c, marker="o", label=n) for n, c in zip(names, colours, strict=True)]
+    entries = [
+        Line2D([], [], color=c, marker="o", label=n) for n, c in zip(names, colours, strict=True)
+    ]
     entries += [
         Line2D([], [], color=SOFT, linestyle=DASHES["voting"], label="voting"),
         Line2D([], [], color=SOFT, linestyle=DASHES["oracle"], label="oracle"),
@@ -80,11 +87,18 @@ def _share_axis(axes: Axes, label: str = "Accuracy") -> None:
 
 def _draw(axes: Axes, line: Line, colour: str) -> None:
     if len(line.k) > 1:
-        marker = {"linestyle": DASHES[line.selector], "marker": "o", "markersize": 3.5, "linewidth": 1.8}
+        marker = {
+            "linestyle": DASHES[line.selector],
+            "marker": "o",
+            "markersize": 3.5,
+            "linewidth": 1.8,
+        }
         axes.plot(line.flops, line.accuracy, color=colour, **marker)
     else:
         symbol = "D" if line.selector == "single" else "s"
-        axes.plot(line.flops, line.accuracy, symbol, color=colour, markersize=7, markeredgecolor="white")
+        axes.plot(
+            line.flops, line.accuracy, symbol, color=colour, markersize=7, markeredgecolor="white"
+        )
 
 
 def _inference(lines: Sequence[Line], names: Sequence[str], colours: Sequence[str]) -> Figure:
@@ -108,7 +122,11 @@ def _inference(lines: Sequence[Line], names: Sequence[str], colours: Sequence[st
 
 def _lifetime(lines: Sequence[Line], names: Sequence[str], colours: Sequence[str]) -> Figure:
     queries = sorted({line.num_queries for line in lines})
-    spread = sorted({round(at) for at in np.linspace(0, len(queries) - 1, MAX_LIFETIMES)}) if queries else []
+    spread = (
+        sorted({round(at) for at in np.linspace(0, len(queries) - 1, MAX_LIFETIMES)})
+        if queries
+        else []
+    )
     num_panels = max(1, len(spread))
     figure = Figure(figsize=(3.4 * num_panels, 3.7), layout="constrained")
     panels = figure.subplots(1, num_panels, sharey=True, squeeze=False)[0]
@@ -154,7 +172,9 @@ def _levels(lines: Sequence[Line], names: Sequence[str], colours: Sequence[str])
         at = [levels.index(line.level) for line in group]
         accuracy = [line.accuracy[-1] for line in group]
         style = DASHES[group[0].selector]
-        axes.plot(at, accuracy, color=colours[group[0].model], linestyle=style, marker="o", markersize=4)
+        axes.plot(
+            at, accuracy, color=colours[group[0].model], linestyle=style, marker="o", markersize=4
+        )
     axes.set_xticks(range(len(levels)), levels)
     axes.set_xlabel("Difficulty level")
     axes.set_title("Accuracy by level, all samples drawn")

@@ -60,7 +60,14 @@
         font: { family: token("--sans"), color: token("--ink"), size: 12.5 } },
       xaxis: axis(x, extra.x), yaxis: axis(y, extra.y), ...extra.layout };
   };
-  const logAxis = { type: "log", exponentformat: "power", showexponent: "all", nticks: 8 };
+  // Whole powers of ten where the data span enough of them, else 1-2-5 steps.
+  const logAxis = (values) => {
+    const logs = values.filter((value) => value > 0).map(Math.log10);
+    const span = logs.reduce((a, b) => Math.max(a, b), -Infinity) - logs.reduce((a, b) => Math.min(a, b), Infinity);
+    return { type: "log", exponentformat: "power", showexponent: "all",
+      dtick: span > 1.7 ? Math.ceil(span / (innerWidth < 560 ? 5 : 10)) : "D2", minor: { dtick: "D2", ticks: "outside",
+        ticklen: 2, tickcolor: token("--line") } };
+  };
   const shareAxis = { tickformat: ".0%", rangemode: "tozero" };
   const config = { responsive: true, displaylogo: false,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"] };
@@ -108,7 +115,8 @@
     const lines = data.curves.filter((line) => line.level === "all" && shown(line));
     const bands = lines.filter((line) => line.k.length > 1 && !line.low.includes(null)).map((line) => band(line, line.flops));
     draw("plot-inference", [...bands, ...lines.map((line) => curve(line, line.flops, "FLOPs per query", spike(line)))],
-      layout("Inference compute per query (FLOPs)", "Accuracy", { x: logAxis, y: shareAxis }));
+      layout("Inference compute per query (FLOPs)", "Accuracy",
+        { x: logAxis(lines.flatMap((line) => line.flops)), y: shareAxis }));
   }
 
   function drawLifetime() {
@@ -116,18 +124,19 @@
     const lines = data.lifetimes.filter((line) => line.num_queries === queries && shown(line));
     const traces = lines.map((line) => {
       const trace = curve(line, line.flops, `FLOPs over ${power(queries)} queries`);
-      return { ...trace, opacity: 0.75, line: { ...trace.line, width: 1.6 } };
+      return { ...trace, line: { ...trace.line, width: 1.6 } };
     });
     for (const frontier of data.frontiers) {
       if (frontier.num_queries !== queries || !selectorShown(frontier.selector) || !frontier.flops.length) continue;
-      traces.push({ name: `frontier, ${frontier.selector}`, x: frontier.flops, y: frontier.accuracy, mode: "lines",
-        line: { color: token("--ink"), width: 3, shape: "hv", dash: frontier.selector === "oracle" ? "6px,5px" : "solid" },
+      traces.unshift({ name: `frontier, ${frontier.selector}`, x: frontier.flops, y: frontier.accuracy, mode: "lines",
+        line: { color: faded(token("--ink"), 0.38), width: 5, shape: "hv", dash: frontier.selector === "oracle" ? "6px,5px" : "solid" },
         hoverinfo: "skip", meta: { role: "frontier", selector: frontier.selector } });
     }
     byId("queries-value").textContent = queries === undefined ? "not recorded" : power(queries);
     byId("queries").setAttribute("aria-valuetext", queries === undefined ? "" : `${queries.toExponential()} queries`);
     draw("plot-lifetime", traces,
-      layout("Pre-training + inference over the lifetime (FLOPs)", "Accuracy", { x: logAxis, y: shareAxis }));
+      layout("Total lifetime compute (FLOPs)", "Accuracy",
+        { x: logAxis(lines.flatMap((line) => line.flops)), y: shareAxis }));
   }
 
   function drawExchange() {
@@ -158,7 +167,7 @@
         meta: { role: "match", selector } };
     });
     draw("plot-exchange", traces, layout("Inference compute per query (FLOPs)", "Pre-training compute (FLOPs)",
-      { x: logAxis, y: logAxis }));
+      { x: logAxis(traces.flatMap((trace) => trace.x)), y: logAxis(traces.flatMap((trace) => trace.y)) }));
   }
 
   function drawLevel() {
@@ -174,14 +183,15 @@
       const sorted = [...group].sort((a, b) => levels.indexOf(a.level) - levels.indexOf(b.level));
       const texts = sorted.map((line) => hoverText(line, "FLOPs per query")[state.samples === "most" ? line.k.length - 1 : 0]);
       const whole = { ...sorted[0], accuracy: sorted.map((line) => pick(line, "accuracy")) };
-      const trace = curve(whole, sorted.map((line) => line.level), "");
+      const shift = (whole.model - (data.models.length - 1) / 2) * Math.min(0.07, 0.5 / data.models.length);
+      const trace = curve(whole, sorted.map((line) => levels.indexOf(line.level) + shift), "");
       const up = sorted.map((line, i) => pick(line, "high") - whole.accuracy[i]);
       const down = sorted.map((line, i) => whole.accuracy[i] - pick(line, "low"));
       return { ...trace, mode: "lines+markers", text: texts, error_y: { type: "data", symmetric: false, array: up,
         arrayminus: down, thickness: 1.1, width: 0, color: faded(colour(whole.model), 0.55) } };
     });
     draw("plot-level", traces, layout("Difficulty level", "Accuracy",
-      { x: { type: "category", categoryorder: "array", categoryarray: levels }, y: shareAxis }));
+      { x: { tickvals: levels.map((_, at) => at), ticktext: levels.map(safe), showgrid: false }, y: shareAxis }));
   }
 
   function drawAll() { drawInference(); drawLifetime(); drawExchange(); drawLevel(); }

@@ -1,7 +1,8 @@
-"""The self-contained HTML page: verdict, plots, tables, provenance and samples in one file that opens no connection.
+"""The self-contained HTML page: verdict, plots, tables, provenance and samples in one file that
+opens no connection.
 
-A content security policy allows exactly the scripts written here, by hash, and no network; data is embedded as JSON
-that cannot end its own element. What the run did not record is said to be missing.
+A content security policy allows exactly the scripts written here, by hash, and no network; data is
+embedded as JSON that cannot end its own element. What the run did not record is said to be missing.
 """
 
 from __future__ import annotations
@@ -21,19 +22,28 @@ from plotly.offline import get_plotlyjs
 from scaling_exp.analysis import Analysis
 from scaling_exp.report import browser, charts, tables, wording
 from scaling_exp.report.palette import DARK_SPAN, LIGHT_SPAN, model_colours
-from scaling_exp.report.wording import interval, number, text
+from scaling_exp.report.tables import Row
+from scaling_exp.report.wording import Format, interval, number, text
 
-ASSUMPTIONS = (
-    "Pre-training costs 6ND FLOPs: N all parameters, D training tokens.",
-    "Inference costs 2 N_active + 4 L H d_head s FLOPs per token at context s. A problem's prompt is prefilled once, "
-    "the decode of every sample is charged, truncated ones included.",
-    "Accuracy at k is the exact expectation over which k of the drawn samples had been seen (pass@k for the oracle, "
-    "maj@k with ties broken uniformly for voting), not one draw of k.",
-    "An answer that could not be parsed, or was cut off before it came, is counted wrong; it abstains from the vote.",
-    "Intervals are percentile bootstraps over problems. They cover the choice of problems, not of a training seed.",
-    "The oracle needs to know the right answer and is an upper bound; voting is what a user could run.",
-    "A lifetime costs the pre-training once plus the mean inference cost times the number of queries.",
+TILES: tuple[tuple[str, str, Format, str], ...] = (
+    ("Samples to match", "k_match", wording.words, "samples per query, by majority vote"),
+    (
+        "Exchange rate",
+        "exchange_rate",
+        wording.times,
+        "less pre-training for ten times the inference, along the ladder",
+    ),
+    (
+        "Crossover",
+        "crossover_queries",
+        wording.words,
+        "queries, up to which the smaller model is the cheaper choice",
+    ),
 )
+
+
+UNKNOWN, UNLIMITED = "cannot be told", "without limit"
+WORDS = (UNKNOWN, UNLIMITED)
 
 
 def page_html(
@@ -42,7 +52,8 @@ def page_html(
     problems: pd.DataFrame,
     manifest: Mapping[str, object],
 ) -> str:
-    """The whole page as one string, about 5 to 8 MB, of which plotly.js is 4.8 and samples at most 2.5."""
+    """The whole page as one string, about 5 to 8 MB, of which plotly.js is 4.8 and samples at most
+    2.5."""
     names = charts.ordered_models(analysis.models)
     embedded = browser.embedded_samples(samples, problems, names)
     payload = page_data(analysis, embedded, names)
@@ -52,14 +63,16 @@ def page_html(
         title=text(f"scaling_exp report {manifest.get('run_id') or ''}".strip()),
         css=_resource("page.css"),
         run_line=_run_line(manifest),
-        sentences="".join(f"<p>{text(sentence)}</p>" for sentence in analysis.sentences),
-        tiles=_tiles(analysis),
-        confidence=_confidence(manifest),
+        sentences="".join(
+            f"<p>{wording.sentence(sentence)}</p>" for sentence in analysis.sentences
+        ),
+        tiles=_tiles(analysis.verdict),
+        confidence=_confidence(analysis.verdict),
         ladder=_ladder(analysis, names),
         exchange=_exchange(analysis, names),
         generation=_generation(manifest, names),
         reproduce=_reproduce(manifest),
-        assumptions=f'<ul class="assumptions">{"".join(f"<li>{text(a)}</li>" for a in ASSUMPTIONS)}</ul>',
+        assumptions=_assumptions(analysis.verdict),
         extent=_extent(embedded),
         data=json_for_html(payload),
         plotly=plotly,
@@ -75,7 +88,10 @@ def page_data(
     lifetimes = charts.lifetime_lines(analysis.lifetimes, names)
     queries = sorted({line.num_queries for line in lifetimes})
     palette = zip(
-        names, model_colours(len(names), LIGHT_SPAN), model_colours(len(names), DARK_SPAN), strict=True
+        names,
+        model_colours(len(names), LIGHT_SPAN),
+        model_colours(len(names), DARK_SPAN),
+        strict=True,
     )
     draws = [draw for problem in embedded.problems for draw in problem.draws]
     widest = max(draws, key=lambda draw: draw.num_samples, default=None)
@@ -96,8 +112,11 @@ def page_data(
 
 
 def json_for_html(payload: object) -> str:
-    """JSON that is safe inside a script element: no `<`, `>`, `&`, U+2028 or U+2029; not-a-number as null."""
-    written = json.dumps(_plain(payload), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """JSON that is safe inside a script element: no `<`, `>`, `&`, U+2028 or U+2029; not-a-number
+    as null."""
+    written = json.dumps(
+        _plain(payload), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     for character in "<>&\u2028\u2029":
         written = written.replace(character, f"\\u{ord(character):04x}")
     return written
@@ -122,7 +141,12 @@ def _frontiers(lifetimes: list[charts.Line], queries: list[float]) -> list[dict[
         for selector in charts.SELECTORS:
             flops, accuracy = charts.frontier(charts.of_selector(lifetimes, selector, num_queries))
             found.append(
-                {"num_queries": num_queries, "selector": selector, "flops": flops, "accuracy": accuracy}
+                {
+                    "num_queries": num_queries,
+                    "selector": selector,
+                    "flops": flops,
+                    "accuracy": accuracy,
+                }
             )
     return found
 
@@ -134,96 +158,103 @@ def _resource(name: str) -> str:
 def _policy(*scripts: str) -> str:
     hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+    )
 
 
 def _run_line(manifest: Mapping[str, object]) -> str:
     return " · ".join(text(manifest[key]) for key in ("run_id", "created") if manifest.get(key))
 
 
-def _confidence(manifest: Mapping[str, object]) -> str:
-    config = manifest.get("config")
-    settings = config.get("analysis") if isinstance(config, Mapping) else None
-    confidence = settings.get("confidence") if isinstance(settings, Mapping) else None
+def _confidence(verdict: Mapping[str, object]) -> str:
+    confidence = verdict.get("confidence")
     return f"{100 * confidence:g} %" if isinstance(confidence, float) else "bootstrap"
 
 
-def _tiles(analysis: Analysis) -> str:
-    pair = headline_pair(analysis)
-    if pair is None:
-        return '<p class="pairline missing">No pair of models could be compared.</p>'
-    smaller, larger = pair
-    table = analysis.exchange
-    rows = table[(table["smaller"] == smaller) & (table["larger"] == larger)].to_dict("records")
-    by_selector = {str(row["selector"]): row for row in rows}
-    voting, oracle = by_selector.get("voting", {}), by_selector.get("oracle", {})
-    ratio = number(voting.get("pretraining_ratio"), wording.times)
-    tiles = (
-        ("Samples to match", "k_match", wording.power, "samples per query, by majority vote"),
-        ("Exchange rate", "inference_ratio", wording.times, f"the inference per query, for {ratio} less pre-training"),
-        ("Crossover", "crossover_queries", wording.power, "queries, up to which the smaller model is the cheaper choice"),
+def _assumptions(verdict: Mapping[str, object]) -> str:
+    assumptions = verdict.get("assumptions")
+    if not isinstance(assumptions, (list, tuple)):
+        return f"<p>{wording.MISSING}</p>"
+    return f'<ul class="assumptions">{"".join(f"<li>{text(one)}</li>" for one in assumptions)}</ul>'
+
+
+def _tiles(verdict: Mapping[str, object]) -> str:
+    """Three numbers of the verdict, each for voting and, below it, for the oracle."""
+    selectors = _mapping(verdict, "selectors")
+    voting, oracle = _mapping(selectors, "voting"), _mapping(selectors, "oracle")
+    written = "".join(
+        _tile(*tile, _quantity(voting, tile[1]), _quantity(oracle, tile[1])) for tile in TILES
     )
-    written = "".join(_tile(*tile, voting, oracle) for tile in tiles)
+    return f'<div class="tiles">{written}</div>{_pair_line(verdict, voting)}'
+
+
+def _tile(heading: str, name: str, write: Format, means: str, voting: Row, oracle: Row) -> str:
+    value, span = _value(voting, write), _span(voting, write)
+    words = " words" if value in WORDS else ""
+    beside = ", ".join(part for part in (_value(oracle, write), _span(oracle, write)) if part)
     return (
-        f'<div class="tiles">{written}</div>'
-        f'<p class="pairline"><b>{text(smaller)}</b> with voting, standing in for <b>{text(larger)}</b> '
-        f"at {number(voting.get('accuracy_target'), wording.percent)} accuracy. "
-        "Ranges are intervals over problems; the oracle is an upper bound no user can run.</p>"
+        f'<div class="tile" data-tile="{name}"><h3>{heading}</h3><p class="big{words}">{value}</p>'
+        f'<p class="interval">{span or "no interval"}</p><p class="means">{means}</p>'
+        f'<p class="oracle">With the oracle: <b>{beside}</b></p></div>'
     )
 
 
-def _tile(
-    heading: str, column: str, write: wording.Format, means: str, voting: Mapping, oracle: Mapping
-) -> str:
-    def value(row: Mapping) -> str:
-        found = row.get(column)
-        if not row:
-            return "not recorded"
-        if wording.is_missing(found) or (column == "k_match" and math.isinf(found)):
-            return "not reached"
-        if column == "crossover_queries" and math.isinf(found):
-            return "any number"
-        return number(found, write)
+def _value(quantity: Row, write: Format) -> str:
+    value = quantity.get("value")
+    if wording.is_missing(value):
+        return UNKNOWN
+    return UNLIMITED if value == "inf" else number(_float(value), write)
 
-    def ends(row: Mapping) -> str:
-        return interval(row.get(f"{column}_low"), row.get(f"{column}_high"), write) if row else ""
 
-    big = value(voting)
-    words = " words" if big in ("not reached", "not recorded", "any number") else ""
-    span = ends(oracle)
+def _span(quantity: Row, write: Format) -> str:
+    return interval(_float(quantity.get("low")), _float(quantity.get("high")), write)
+
+
+def _quantity(selector: Row, name: str) -> Row:
+    return _mapping(selector if name == "exchange_rate" else _mapping(selector, "headline"), name)
+
+
+def _pair_line(verdict: Row, voting: Row) -> str:
+    pair = _mapping(voting, "headline")
+    if not pair:
+        return '<p class="pairline">No pair of models could be matched by voting.</p>'
+    smaller, larger = (_mapping(pair, end).get("name") for end in ("smaller", "larger"))
+    target = _float(_mapping(pair, "accuracy_target").get("value"))
     return (
-        f'<div class="tile" data-tile="{column}"><h3>{heading}</h3><p class="big{words}">{big}</p>'
-        f'<p class="interval">{ends(voting) or "no interval"}</p><p class="means">{means}</p>'
-        f'<p class="oracle">With the oracle <b>{value(oracle)}</b>{f", {span}" if span else ""}</p></div>'
+        f'<p class="pairline"><b>{text(smaller)}</b> standing in for <b>{text(larger)}</b>, at '
+        f"{number(target, wording.percent)} accuracy. Ranges are {_confidence(verdict)} intervals "
+        f"over {text(verdict.get('num_problems'))} problems; the oracle is a bound that no user "
+        "can reach.</p>"
     )
 
 
-def headline_pair(analysis: Analysis) -> tuple[str, str] | None:
-    """The smaller and the larger model of the verdict."""
-    table = analysis.exchange
-    if table.empty:
-        return None
-    voting = table[table["selector"] == "voting"]
-    reached = voting[voting["k_match"].map(math.isfinite)]
-    candidates = reached if len(reached) else voting if len(voting) else table
-    row = candidates.sort_values("pretraining_ratio").iloc[-1]
-    return str(row["smaller"]), str(row["larger"])
+def _mapping(parent: Row, key: str) -> Row:
+    nested = parent.get(key)
+    return nested if isinstance(nested, Mapping) else {}
+
+
+def _float(value: object) -> float:
+    """A number of the verdict, in which infinity is "inf" and what is missing is None."""
+    return float(value) if isinstance(value, (int, float, str)) else math.nan
 
 
 def _ladder(analysis: Analysis, names: list[str]) -> str:
     return (
-        '<p class="lead">Every model, what its pre-training cost, and what one and many samples reach. '
-        "maj@k is voting, pass@k the oracle.</p>" + tables.ladder(analysis.models, names)
+        '<p class="lead">Every model, what its pre-training cost, and what one and many samples '
+        "reach. maj@k is voting, pass@k the oracle.</p>" + tables.ladder(analysis.models, names)
     )
 
 
 def _exchange(analysis: Analysis, names: list[str]) -> str:
     return (
-        '<p class="lead">How many samples the smaller model needs to equal the larger one, what that costs per query '
-        "against what it saves in pre-training, and the number of queries up to which it is cheaper in all.</p>"
+        '<p class="lead">How many samples k the smaller model needs to equal one of the larger, '
+        "how many times its inference compute per query that is, how many times less "
+        "pre-training the smaller took, and the number of queries up to which it is cheaper in "
+        "all.</p>"
         + tables.exchange(analysis.exchange, names)
         + '<p class="note">Not reached: no number of samples drawn here was enough. '
-        "∞: at any number of queries the smaller model is the cheaper one.</p>"
+        "Crossover ∞: the smaller model is cheaper at any number of queries.</p>"
     )
 
 
@@ -258,7 +289,8 @@ def _reproduce(manifest: Mapping[str, object]) -> str:
 
 def _details(summary: str, value: object) -> str:
     body = text(tables.yaml_like(value)) if value else wording.MISSING
-    return f'<details><summary>{summary}</summary><pre class="block" tabindex="0">{body}</pre></details>'
+    block = f'<pre class="block" tabindex="0">{body}</pre>'
+    return f"<details><summary>{summary}</summary>{block}</details>"
 
 
 def _inline(value: object) -> str | None:
@@ -271,6 +303,8 @@ def _extent(embedded: browser.Embedded) -> str:
     return (
         f"This page carries {wording.whole(embedded.num_samples_shown)} of "
         f"{wording.whole(embedded.num_samples)} samples, from {len(embedded.problems)} of "
-        f"{wording.whole(embedded.num_problems)} problems, chosen with a fixed seed and spread over the levels. "
-        "Votes are counted over all samples of a problem. The full set is in <code>samples.parquet</code>."
+        f"{wording.whole(embedded.num_problems)} problems, chosen with a fixed seed and spread "
+        f"over the levels. "
+        "Votes are counted over all samples of a problem. The full set is in "
+        "<code>samples.parquet</code>."
     )

@@ -1,4 +1,5 @@
-"""The page's tables and lists as HTML. A value that is absent is shown as absent; an absent column is left out."""
+"""The page's tables and lists as HTML. A value that is absent is shown as absent; an absent column
+is left out."""
 
 from __future__ import annotations
 
@@ -24,22 +25,23 @@ class Column:
 
 
 LADDER = (
-    Column("num_parameters", "Parameters", wording.parameters),
-    Column("pretraining_tokens", "Pre-training tokens", wording.power),
-    Column("pretraining_flops", "Pre-training FLOPs", wording.power),
+    Column("num_parameters", "Parameters N", wording.parameters),
+    Column("pretraining_tokens", "Tokens D", wording.power),
+    Column("pretraining_flops", "FLOPs 6ND", wording.power),
     Column("loss", "Held-out loss", wording.significant),
     Column("greedy", "Greedy", wording.percent),
 )
 
-NOT_REACHED = '<span class="missing" title="not reached within the samples drawn">not reached</span>'
+NOT_REACHED = (
+    '<span class="missing" title="not reached within the samples drawn">not reached</span>'
+)
 
 EXCHANGE = (
-    Column("accuracy_target", "Accuracy matched", wording.percent),
-    Column("k_match", "Samples to match", wording.power, NOT_REACHED),
-    Column("inference_ratio", "Inference spent", wording.times, NOT_REACHED),
-    Column("pretraining_ratio", "Pre-training saved", wording.times),
-    Column("exchange_rate", "Exchange rate", wording.significant, NOT_REACHED),
-    Column("crossover_queries", "Crossover, queries", wording.power, NOT_REACHED),
+    Column("accuracy_target", "Accuracy", wording.percent),
+    Column("k_match", "Samples k", wording.power, NOT_REACHED),
+    Column("inference_ratio", "Inference", wording.times, NOT_REACHED),
+    Column("pretraining_ratio", "Pre-training", wording.times),
+    Column("crossover_queries", "Crossover", wording.power, NOT_REACHED),
 )
 
 GENERATION = (
@@ -56,15 +58,16 @@ GENERATION = (
 
 
 def ladder(models: pd.DataFrame, names: Sequence[str]) -> str:
-    """One row per model, smallest first: size, pre-training, and accuracy with one and with all samples."""
+    """One row per model, smallest first: size, pre-training, and accuracy with one and with all
+    samples."""
     known = {column.name: column for column in LADDER}
     shares = [name for name in models if name not in known and name != "model"]
     columns = [column for column in LADDER if column.name in models] + [
         Column(str(name), _heading(str(name)), wording.percent) for name in shares
     ]
     records = {str(row["model"]): row for row in models.to_dict("records")}
-    rows = [(_model(name, names), records[name]) for name in names]
-    return _table("Model", columns, rows)
+    rows = [((_model(name, names),), records[name]) for name in names]
+    return _table(("Model",), columns, rows)
 
 
 def exchange(table: pd.DataFrame, names: Sequence[str]) -> str:
@@ -72,23 +75,32 @@ def exchange(table: pd.DataFrame, names: Sequence[str]) -> str:
     columns = [column for column in EXCHANGE if column.name in table]
     rows = [
         (
-            _model(str(row["smaller"]), names),
-            {
-                **row,
-                "pair": f'{_model(str(row["larger"]), names)}</td><td class="text">{text(row["selector"])}',
-            },
+            (_model(row["smaller"], names), _model(row["larger"], names), text(row["selector"])),
+            row,
         )
-        for row in table.to_dict("records")
+        for row in _informative_first(table, names)
     ]
-    heading = 'Smaller model</th><th class="text">stands in for</th><th class="text">Selector'
-    return _table(heading, columns, rows, extra="pair")
+    return _table(("Smaller model", "Stands in for", "Selector"), columns, rows)
+
+
+def _informative_first(table: pd.DataFrame, names: Sequence[str]) -> list[dict[str, object]]:
+    """Voting before the oracle, pairs that match before those that do not, then the largest model
+    to match."""
+
+    def place(row: Row) -> tuple[bool, bool, int, int]:
+        smaller, larger = names.index(str(row["smaller"])), names.index(str(row["larger"]))
+        return (row["selector"] != "voting", wording.is_missing(row["k_match"]), -larger, smaller)
+
+    records = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    return sorted(records, key=place)
 
 
 def generation(statistics: Mapping[str, Row], names: Sequence[str]) -> str:
     """One row per model with what its engine reported, in the ladder's order."""
     order = [name for name in names if name in statistics]
     order += [name for name in statistics if name not in names]
-    return _table("Model", list(GENERATION), [(_model(n, names), statistics[n]) for n in order])
+    rows = [((_model(name, names),), statistics[name]) for name in order]
+    return _table(("Model",), GENERATION, rows)
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
@@ -101,9 +113,7 @@ def yaml_like(value: object, depth: int = 0) -> str:
     """A nested mapping as indented `key: value` lines, for reading (not escaped)."""
     pad = "  " * depth
     if isinstance(value, Mapping) and value:
-        return "".join(
-            f"{pad}{key}:{_yaml_tail(nested, depth)}" for key, nested in value.items()
-        )
+        return "".join(f"{pad}{key}:{_yaml_tail(nested, depth)}" for key, nested in value.items())
     if isinstance(value, (list, tuple)) and value:
         return "".join(f"{pad}-{_yaml_tail(nested, depth)}" for nested in value)
     return f"{pad}{value}\n"
@@ -119,8 +129,9 @@ def _heading(name: str) -> str:
     return name.replace("_", " ").replace(" share", "").capitalize() if "@" not in name else name
 
 
-def _model(name: str, names: Sequence[str]) -> str:
-    swatch = f'<i class="swatch" data-swatch="{names.index(name)}"></i>' if name in names else ""
+def _model(name: object, names: Sequence[str]) -> str:
+    at = names.index(name) if isinstance(name, str) and name in names else None
+    swatch = "" if at is None else f'<i class="swatch" data-swatch="{at}"></i>'
     return f"{swatch}{text(name)}"
 
 
@@ -134,20 +145,21 @@ def _cell(row: Row, column: Column) -> str:
 
 
 def _table(
-    heading: str, columns: Sequence[Column], rows: Sequence[tuple[str, Row]], extra: str = ""
+    leads: Sequence[str], columns: Sequence[Column], rows: Sequence[tuple[Sequence[str], Row]]
 ) -> str:
-    """`heading`, the row names and `row[extra]` are markup; everything else is escaped here."""
+    """Lead cells (markup, text from outside already escaped), then a cell for each column."""
     if not rows:
         return '<p class="note missing">Not recorded.</p>'
-    head = "".join(f'<th scope="col">{text(column.heading)}</th>' for column in columns)
+    head = "".join(f'<th scope="col" class="text">{lead}</th>' for lead in leads)
+    head += "".join(f'<th scope="col">{text(column.heading)}</th>' for column in columns)
     body = "".join(
-        f'<tr><th scope="row">{name}</th>'
-        + (f'<td class="text">{row[extra]}</td>' if extra else "")
+        f'<tr><th scope="row">{first}</th>'
+        + "".join(f'<td class="text">{cell}</td>' for cell in rest)
         + "".join(_cell(row, column) for column in columns)
         + "</tr>"
-        for name, row in rows
+        for (first, *rest), row in rows
     )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Table, scrolls sideways"><table><thead><tr>'
-        f'<th scope="col">{heading}</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table, scrolls sideways">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

@@ -1,4 +1,5 @@
-"""Numbers as HTML: one way to write FLOPs, shares, counts and intervals, and one way to say that a value is missing.
+"""Numbers as HTML: one way to write FLOPs, shares, counts and intervals, and one way to say that a
+value is missing.
 
 Every function here returns markup that is safe to insert; text from outside goes through `text`.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Callable
 
 Format = Callable[[float], str]
@@ -18,6 +20,16 @@ DASH = '<span class="missing" title="not recorded">—</span>'
 def text(value: object) -> str:
     """Escape anything for HTML; None is shown as missing."""
     return MISSING if value is None else html.escape(str(value))
+
+
+def sentence(written: str) -> str:
+    """A sentence of the verdict; ranges and percentages do not break over lines."""
+    kept = re.sub(r"(?<=\d) %", "\u00a0%", text(written))
+    return re.sub(
+        r"\d[\w.+]*-(?:\d[\w.+]*|unbounded)",
+        lambda found: f'<span class="whole">{found[0].replace("-", "–")}</span>',
+        kept,
+    )
 
 
 def power(value: float, digits: int = 2) -> str:
@@ -55,7 +67,15 @@ def percent(value: float) -> str:
 
 def times(value: float) -> str:
     """A ratio: 3.2x."""
-    return f"{power(value)}×"
+    return power(value) if math.isinf(value) else f"{power(value)}×"
+
+
+def words(value: float) -> str:
+    """A large number as it is said: 85.9 million; powers of ten beyond a thousand trillion."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if 1e15 > value >= size * 0.9995:
+            return f"{significant(value / size)} {word}"
+    return power(value) if value >= 1e6 else significant(value)
 
 
 def parameters(value: float) -> str:
@@ -80,7 +100,8 @@ def number(value: object, write: Format) -> str:
 
 
 def interval(low: object, high: object, write: Format) -> str:
-    """The two ends of an interval, or nothing where either was not measured."""
-    if is_missing(low) or is_missing(high):
+    """The two ends of an interval, or nothing where either was not measured or both are
+    infinite."""
+    if is_missing(low) or is_missing(high) or (low == high == math.inf):
         return ""
     return f"{number(low, write)} to {number(high, write)}"

@@ -27,11 +27,7 @@ class Greedy:
         await draw(forest, 0, 1, Sampling(max_tokens=self.max_tokens, temperature=0.0))
 
     @property
-    def max_draws(self) -> int:
-        return 1
-
-    @property
-    def max_tokens_in_sequence(self) -> int:
+    def max_new_tokens(self) -> int:
         return self.max_tokens
 
 
@@ -49,11 +45,7 @@ class ParallelSampling:
         await draw(forest, 0, self.num_samples, self.sampling)
 
     @property
-    def max_draws(self) -> int:
-        return self.num_samples
-
-    @property
-    def max_tokens_in_sequence(self) -> int:
+    def max_new_tokens(self) -> int:
         return self.sampling.max_tokens
 
 
@@ -80,12 +72,8 @@ class AdaptiveVoting:
             num_drawn += wave
 
     @property
-    def max_draws(self) -> int:
-        return self.num_samples
-
-    @property
-    def max_tokens_in_sequence(self) -> int:
-        return self.sampling.max_tokens * self.num_samples.bit_length()
+    def max_new_tokens(self) -> int:
+        return self.sampling.max_tokens
 
 
 def _check_sampled(num_samples: int, sampling: Sampling) -> None:

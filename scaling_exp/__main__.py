@@ -1,0 +1,178 @@
+"""The command line: `python -m scaling_exp VERB [Hydra overrides]`, also installed as `scaling-exp`.
+
+A user's mistake is one line on stderr and exit code 2; a fault of ours keeps its trace. Nothing heavy is imported before
+the verb is known.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path as FilePath
+
+USAGE = """\
+scaling_exp: is the next unit of compute better spent on pre-training or on inference?
+
+  python -m scaling_exp VERB [Hydra overrides]
+
+  run       draw what an experiment still misses, analyse it, write the report, print the verdict
+              python -m scaling_exp run +experiment=quickstart
+  plan      what a run would draw and cost, before it starts
+              python -m scaling_exp plan +experiment=quickstart strategies.sampling.num_samples=256
+  report    analyse and draw a finished run again; needs neither engine nor Ray
+              python -m scaling_exp report runs/quickstart-1a2b3c4d
+  pretrain  train a ladder of small models from scratch
+              python -m scaling_exp pretrain +ladder=arithmetic
+  doctor    what is installed, what the machine offers, what would go wrong
+
+  VERB --help teaches the verb; --cfg job shows a configuration; -m runs a sweep; --config-dir DIR adds your own."""
+
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb and exit."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        sys.exit(0 if arguments else MISTAKE)
+    verb, rest = arguments[0], arguments[1:]
+    if verb in ("-V", "--version"):
+        from scaling_exp import __version__
+
+        print(__version__)
+        sys.exit(0)
+    if verb not in VERBS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(VERBS)}"
+        fail(f"there is no verb {verb!r}; {hint}")
+    VERBS[verb](rest)
+
+
+def run(arguments: list[str]) -> None:
+    """Draw, analyse, report."""
+
+    def task(node: object) -> None:
+        from scaling_exp.config import experiment_from
+        from scaling_exp.experiment import run as run_experiment
+
+        experiment = experiment_from(node)
+        command = " ".join(["python -m scaling_exp run", *arguments])
+        try:
+            analysis, page = run_experiment(experiment, command)
+        except KeyboardInterrupt:
+            print(
+                f"\ninterrupted; every finished draw is kept. Go on with the same command:\n  {command}",
+                file=sys.stderr,
+            )
+            sys.exit(INTERRUPTED)
+        print("\n".join(["", *analysis.sentences, "", f"report: {page}"]))
+
+    compose("config", arguments, "run", task)
+
+
+def plan(arguments: list[str]) -> None:
+    """Say what a run would draw and cost."""
+
+    def task(node: object) -> None:
+        from scaling_exp.config import experiment_from
+        from scaling_exp.plan import plan as plan_experiment
+
+        print(plan_experiment(experiment_from(node)))
+
+    compose("config", arguments, "plan", task)
+
+
+def pretrain(arguments: list[str]) -> None:
+    """Train a ladder."""
+
+    def task(node: object) -> None:
+        from scaling_exp.config import pretraining_from
+        from scaling_exp.experiment import pretrain as pretrain_ladder
+
+        pretraining = pretraining_from(node)
+        recipe = pretraining.recipe
+        print(
+            f"training {len(recipe.sizes)} sizes on {recipe.tokens:,} tokens each; recipe {recipe.hash}",
+            file=sys.stderr,
+        )
+        for each in pretrain_ladder(pretraining):
+            print(
+                f"{each.name:>12}  N {each.num_parameters:>9,}  D {each.tokens:>12,}  {each.pretraining_flops:.2e} FLOPs"
+                f"  held-out loss {each.held_out_loss:.4f}  {each.train_seconds:.0f} s",
+                flush=True,
+            )
+        print(f"ladder: {pretraining.output}")
+
+    compose("pretrain", arguments, "pretrain", task)
+
+
+def report(arguments: list[str]) -> None:
+    """Analyse and draw a finished run again."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print("usage: python -m scaling_exp report RUN_DIR\n\nAnalyses the run's tables again and rewrites its report.")
+        sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
+    from scaling_exp.report import redraw
+    from scaling_exp.store import RunFolder
+    from scaling_exp.types import UserError
+
+    try:
+        analysis, page = redraw(RunFolder(FilePath(arguments[0])))
+    except UserError as error:
+        fail(str(error))
+    print("\n".join([*analysis.sentences, "", f"report: {page}"]))
+
+
+def doctor(arguments: list[str]) -> None:
+    """Say what would go wrong."""
+    from scaling_exp.doctor import examine
+
+    findings = examine()
+    print("\n".join(map(str, findings)))
+    sys.exit(1 if any(finding.is_fatal for finding in findings) else 0)
+
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    "run": run,
+    "plan": plan,
+    "report": report,
+    "pretrain": pretrain,
+    "doctor": doctor,
+}
+
+
+def compose(
+    config_name: str, arguments: list[str], verb: str, task: Callable[[object], None]
+) -> None:
+    """Let Hydra compose the configuration and call `task` with it, once or (`-m`) once a job."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us instead of being printed by Hydra
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from scaling_exp.config import conf_folder, explain, register_resolvers
+    from scaling_exp.types import UserError
+
+    register_resolvers()
+    conf = str(conf_folder())
+    sys.argv = [f"scaling_exp {verb}", *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=conf, config_name=config_name)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(explain(error, conf, config_name, arguments))
+    except UserError as error:
+        fail(str(error))
+
+
+def fail(message: str) -> None:
+    """End with one line: the user's mistake and its remedy."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(MISTAKE)
+
+
+if __name__ == "__main__":
+    main()
