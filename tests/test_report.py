@@ -1,4 +1,4 @@
-"""The report's files: what is written, that it reads back, and that nothing a model said can act."""
+"""The report's files: what is written, that it reads back, that nothing a model said can act."""
 
 import json
 import math

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -75,89 +76,94 @@ def embedded_samples(
     samples: pd.DataFrame, problems: pd.DataFrame, models: list[str], seed: int = 0
 ) -> Embedded:
     """The browser's data, at most `MAX_BYTES` of JSON: texts per draw are thinned first, then
-    problems dropped."""
+    problems dropped. Only what cannot be less, one problem with one text per draw, may exceed it.
+    """
     num_problems = min(MAX_PROBLEMS, len(problems))
+    complete = _browsed(samples, problems, models, choose_problems(problems, num_problems, seed))
     while True:
         chosen = choose_problems(problems, num_problems, seed)
+        kept = [complete[name] for name in chosen]
         for num_texts in TEXTS_PER_DRAW:
-            embedded = _embed(samples, problems, models, chosen, num_texts)
+            embedded = _embed(kept, num_texts, len(problems), len(samples))
             is_least = num_problems <= 1 and num_texts == TEXTS_PER_DRAW[-1]
-            if is_least or len(json.dumps(asdict(embedded))) <= MAX_BYTES:
+            if is_least or len(json.dumps(embedded, default=vars)) <= MAX_BYTES:
                 return embedded
         num_problems //= 2
 
 
 def _embed(
-    samples: pd.DataFrame,
-    problems: pd.DataFrame,
-    models: list[str],
-    chosen: list[str],
-    num_texts: int,
+    complete: list[BrowsedProblem], num_texts: int, num_problems: int, num_samples: int
 ) -> Embedded:
-    texts: dict[str, int] = {}
-    facts = {str(fact["problem"]): fact for fact in problems.to_dict("records")}
-    rows = samples.loc[samples["problem"].isin(chosen)]
-    by_problem = {str(name): group for name, group in rows.groupby("problem")}
-    shown = [
-        BrowsedProblem(
-            name=name,
-            level=str(facts[name]["level"]),
-            prompt=str(facts[name]["prompt"]),
-            answer=str(facts[name]["answer"]),
-            draws=_draws(by_problem.get(name, rows.head(0)), models, num_texts, texts),
+    """Keep the first `num_texts` samples of every draw and replace their texts by indices."""
+    texts: dict[object, int] = {}
+
+    def thinned(draw: BrowsedDraw) -> BrowsedDraw:
+        kept = draw.samples[:num_texts]
+        return replace(
+            draw, samples=[[*facts, texts.setdefault(text, len(texts))] for *facts, text in kept]
         )
-        for name in chosen
-    ]
+
+    shown = [replace(one, draws=[thinned(draw) for draw in one.draws]) for one in complete]
     return Embedded(
         problems=shown,
-        texts=list(texts),
-        num_problems=len(problems),
-        num_samples=len(samples),
+        texts=[str(text) for text in texts],
+        num_problems=num_problems,
+        num_samples=num_samples,
         num_samples_shown=sum(len(draw.samples) for one in shown for draw in one.draws),
     )
 
 
-def _draws(
-    rows: pd.DataFrame, models: list[str], num_texts: int, texts: dict[str, int]
-) -> list[BrowsedDraw]:
-    draws = [
-        _draw(models.index(str(group["model"].iloc[0])), group, num_texts, texts)
-        for _, group in rows.groupby(["model", "strategy"])
-    ]
-    return sorted(draws, key=lambda draw: (draw.model, draw.strategy))
+def _browsed(
+    samples: pd.DataFrame, problems: pd.DataFrame, models: list[str], chosen: list[str]
+) -> dict[str, BrowsedProblem]:
+    """The chosen problems by name with all their samples, the texts still in place."""
+    facts = {str(fact["problem"]): fact for fact in problems.to_dict("records")}
+    draws: dict[str, list[BrowsedDraw]] = {name: [] for name in chosen}
+    rows = samples.loc[samples["problem"].isin(chosen)].sort_values("sample", kind="stable")
+    for _, group in rows.groupby(["model", "strategy", "problem"]):
+        records = [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]
+        draws[str(records[0]["problem"])].append(_draw(models, records))
+    return {
+        name: BrowsedProblem(
+            name=name,
+            level=str(facts[name]["level"]),
+            prompt=str(facts[name]["prompt"]),
+            answer=str(facts[name]["answer"]),
+            draws=sorted(draws[name], key=lambda draw: (draw.model, draw.strategy)),
+        )
+        for name in chosen
+    }
 
 
-def _draw(model: int, rows: pd.DataFrame, num_texts: int, texts: dict[str, int]) -> BrowsedDraw:
-    rows = rows.sort_values("sample")
+def _draw(models: list[str], rows: Sequence[Mapping[str, object]]) -> BrowsedDraw:
+    answers = [None if is_missing(row["answer"]) else str(row["answer"]) for row in rows]
     return BrowsedDraw(
-        model=model,
-        strategy=str(rows["strategy"].iloc[0]),
+        model=models.index(str(rows[0]["model"])),
+        strategy=str(rows[0]["strategy"]),
         num_samples=len(rows),
-        num_right=int(np.count_nonzero(rows["is_correct"])),
-        num_truncated=int(np.count_nonzero(rows["truncated"])),
-        votes=_votes(rows),
+        num_right=sum(bool(row["is_correct"]) for row in rows),
+        num_truncated=sum(bool(row["truncated"]) for row in rows),
+        votes=_votes(answers, {str(row["answer"]) for row in rows if row["is_correct"]}),
         samples=[
             [
-                int(row["sample"]),
-                None if is_missing(row["answer"]) else str(row["answer"]),
+                int(str(row["sample"])),
+                answer,
                 bool(row["is_correct"]),
                 bool(row["truncated"]),
-                int(row["num_output_tokens"]),
-                texts.setdefault(_bounded(str(row["text"])), len(texts)),
+                int(str(row["num_output_tokens"])),
+                _bounded(str(row["text"])),
             ]
-            for row in rows.head(num_texts).to_dict("records")
+            for answer, row in zip(answers, rows, strict=True)
         ],
     )
 
 
-def _votes(rows: pd.DataFrame) -> list[list[object]]:
-    """[answer or None, count, is_correct], the most votes first, abstentions (unparsable) last."""
-    pairs = list(zip(rows["answer"], rows["is_correct"], strict=True))
-    counts = Counter(str(answer) for answer, _ in pairs if not is_missing(answer))
-    right = {str(answer) for answer, is_correct in pairs if is_correct}
+def _votes(answers: Sequence[str | None], right: Set[str]) -> list[list[object]]:
+    """[answer or None, count, is_correct], most votes first, abstentions (unparsable) last."""
+    counts = Counter(answer for answer in answers if answer is not None)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     votes: list[list[object]] = [[answer, count, answer in right] for answer, count in ordered]
-    num_unparsable = len(rows) - counts.total()
+    num_unparsable = len(answers) - counts.total()
     return votes + ([[None, num_unparsable, False]] if num_unparsable else [])
 
 

@@ -136,11 +136,20 @@ def _lifetime(lines: Sequence[Line], names: Sequence[str], colours: Sequence[str
         frontier = charts.frontier(charts.of_selector(lines, "voting", queries[at]))
         axes.plot(*frontier, color=INK, linewidth=2.4, drawstyle="steps-post", zorder=5)
         axes.set_xscale("log")
-        axes.set_title(f"{queries[at]:.0e} queries".replace("e+0", "e").replace("e+", "e"))
+        axes.set_title(f"{_power_of_ten(queries[at])} queries")
         axes.set_xlabel("Total compute (FLOPs)")
     _share_axis(panels[0], "Accuracy by voting")
     _legend(figure, names, colours)
     return figure
+
+
+def _power_of_ten(value: float) -> str:
+    exponent = np.log10(value) if value > 0 else np.nan
+    return (
+        f"$10^{{{exponent:.0f}}}$"
+        if np.isfinite(exponent) and exponent == round(exponent)
+        else f"{value:.3g}"
+    )
 
 
 def _matches(matches: Sequence[Match], names: Sequence[str], colours: Sequence[str]) -> Figure:

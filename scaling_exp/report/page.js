@@ -53,6 +53,7 @@
       linecolor: token("--line"), zeroline: false, ticks: "outside", tickcolor: token("--line"), ticklen: 4,
       tickfont: { size: 12 }, automargin: true, ...more });
     return { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: token("--faint"), activecolor: token("--ink") },
       font: { family: token("--sans"), color: token("--soft"), size: 12 }, hovermode: "closest",
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       margin: { l: narrow ? 48 : 60, r: narrow ? 10 : 18, t: 14, b: 48 },
@@ -69,8 +70,9 @@
         ticklen: 2, tickcolor: token("--line") } };
   };
   const shareAxis = { tickformat: ".0%", rangemode: "tozero" };
-  const config = { responsive: true, displaylogo: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"] };
+  // Plotly offers to send a chart to its server: this page sends nothing.
+  const config = { responsive: true, displaylogo: false, plotlyServerURL: "",
+    modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"] };
 
   const draw = (id, traces, shape) => {
     const node = byId(id);
@@ -162,7 +164,7 @@
           `${power(pretraining_larger)} FLOPs of pre-training`],
         hovertemplate: "%{text}<extra></extra>",
         line: { color: colour(larger), width: 2.2, dash: selector === "oracle" ? "5px,4px" : "solid" },
-        marker: { size: [...pairs.map(() => 8), 12], symbol: [...pairs.map(() => "circle"), "diamond"],
+        marker: { opacity: 1, size: [...pairs.map(() => 8), 12], symbol: [...pairs.map(() => "circle"), "diamond"],
           color: [...pairs.map((pair) => colour(pair.smaller)), colour(larger)], line: { color: token("--card"), width: 1.2 } },
         meta: { role: "match", selector } };
     });
