@@ -1,7 +1,7 @@
 """The command line: `python -m scaling_exp VERB [Hydra overrides]`, also installed as `scaling-exp`.
 
-A user's mistake is one line on stderr and exit code 2; a fault of ours keeps its trace. Nothing heavy is imported before
-the verb is known.
+A user's mistake is one line on stderr and exit code 2; a fault of ours keeps its trace. Nothing heavy is imported
+before the verb is known.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """\
 scaling_exp: is the next unit of compute better spent on pre-training or on inference?
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: list[str]) -> None:
     """Draw, analyse, report."""
 
-    def task(node: object) -> None:
+    def task(node: DictConfig) -> None:
         from scaling_exp.config import experiment_from
         from scaling_exp.experiment import run as run_experiment
 
@@ -78,7 +82,7 @@ def run(arguments: list[str]) -> None:
 def plan(arguments: list[str]) -> None:
     """Say what a run would draw and cost."""
 
-    def task(node: object) -> None:
+    def task(node: DictConfig) -> None:
         from scaling_exp.config import experiment_from
         from scaling_exp.plan import plan as plan_experiment
 
@@ -90,7 +94,7 @@ def plan(arguments: list[str]) -> None:
 def pretrain(arguments: list[str]) -> None:
     """Train a ladder."""
 
-    def task(node: object) -> None:
+    def task(node: DictConfig) -> None:
         from scaling_exp.config import pretraining_from
         from scaling_exp.experiment import pretrain as pretrain_ladder
 
@@ -102,8 +106,8 @@ def pretrain(arguments: list[str]) -> None:
         )
         for each in pretrain_ladder(pretraining):
             print(
-                f"{each.name:>12}  N {each.num_parameters:>9,}  D {each.tokens:>12,}  {each.pretraining_flops:.2e} FLOPs"
-                f"  held-out loss {each.held_out_loss:.4f}  {each.train_seconds:.0f} s",
+                f"{each.name:>12}  N {each.num_parameters:>9,}  D {each.tokens:>12,}"
+                f"  {each.pretraining_flops:.2e} FLOPs  held-out loss {each.held_out_loss:.4f}  {each.train_seconds:.0f} s",
                 flush=True,
             )
         print(f"ladder: {pretraining.output}")
@@ -114,7 +118,9 @@ def pretrain(arguments: list[str]) -> None:
 def report(arguments: list[str]) -> None:
     """Analyse and draw a finished run again."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python -m scaling_exp report RUN_DIR\n\nAnalyses the run's tables again and rewrites its report.")
+        print(
+            "usage: python -m scaling_exp report RUN_DIR\n\nAnalyses the run's tables again and rewrites its report."
+        )
         sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
     from scaling_exp.report import redraw
     from scaling_exp.store import RunFolder
@@ -129,6 +135,9 @@ def report(arguments: list[str]) -> None:
 
 def doctor(arguments: list[str]) -> None:
     """Say what would go wrong."""
+    if arguments:
+        print("usage: python -m scaling_exp doctor")
+        sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
     from scaling_exp.doctor import examine
 
     findings = examine()
@@ -146,10 +155,12 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
 
 
 def compose(
-    config_name: str, arguments: list[str], verb: str, task: Callable[[object], None]
+    config_name: str, arguments: list[str], verb: str, task: Callable[[DictConfig], None]
 ) -> None:
     """Let Hydra compose the configuration and call `task` with it, once or (`-m`) once a job."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us instead of being printed by Hydra
+    os.environ.setdefault(
+        "HYDRA_FULL_ERROR", "1"
+    )  # errors reach us instead of being printed by Hydra
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -168,7 +179,7 @@ def compose(
         fail(str(error))
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """End with one line: the user's mistake and its remedy."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(MISTAKE)

@@ -7,6 +7,7 @@ sits on the path of a request. A worker keeps its process while models change: o
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 import traceback
@@ -54,9 +55,7 @@ class Cluster:
             return
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         local = {} if self.address else {"num_cpus": self.num_cpus, "include_dashboard": False}
-        ray.init(
-            address=self.address, log_to_driver=False, logging_level="ERROR", **local
-        )
+        ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **local)
 
     def replicas(self, engine: EngineConfig) -> int:
         """How many engines fit. Raises ValueError when none does."""
@@ -156,8 +155,10 @@ class Worker:
         return report
 
     def _is_worth_telling(self) -> bool:
-        return bool(self.report.failure) or self._num_wanted() > 0 or self.jobs.empty() and (
-            self.gate.num_in_flight == 0
+        return (
+            bool(self.report.failure)
+            or self._num_wanted() > 0
+            or (self.jobs.empty() and (self.gate.num_in_flight == 0))
         )
 
     def _num_wanted(self) -> int:
@@ -298,7 +299,7 @@ class Dispatch:
 
     async def _start(self, group: Any) -> Any:
         bundle = _bundle(self.work.engine)
-        worker = (
+        worker: Any = (
             ray.remote(Worker)
             .options(
                 num_cpus=bundle["CPU"],
@@ -371,9 +372,7 @@ def _worker_environment(engine: EngineConfig) -> dict[str, str]:
     return {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", **threads}
 
 
-def each_in_a_task(
-    function: Callable[..., Any], arguments: Sequence[tuple]
-) -> Iterator[Any]:
+def each_in_a_task(function: Callable[..., Any], arguments: Sequence[tuple]) -> Iterator[Any]:
     """Results of `function(*each)` as they finish, every call a Ray task of one core, and of a GPU if there are any."""
     num_gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
     remote = ray.remote(function).options(

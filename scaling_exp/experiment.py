@@ -161,9 +161,7 @@ def run(experiment: Experiment, command: str) -> tuple[Analysis, FilePath]:
     return analysis, page
 
 
-def _write_manifest(
-    experiment: Experiment, command: str, generation: Mapping[str, Any]
-) -> None:
+def _write_manifest(experiment: Experiment, command: str, generation: Mapping[str, Any]) -> None:
     """Record what the run is and what it ran on; of a run that draws nothing, the last generation stays."""
     folder = experiment.folder
     before = folder.read_manifest() if folder.manifest.is_file() else {}
@@ -180,7 +178,9 @@ def _write_manifest(
             "fingerprint": sha256(repr(problems).encode()).hexdigest()[:16],
         },
         "analysis": asdict(experiment.analysis),
-        **{part: generation.get(part) or before.get(part, {}) for part in ("generation", "session")},
+        **{
+            part: generation.get(part) or before.get(part, {}) for part in ("generation", "session")
+        },
         **describe_environment(),
     }
     folder.write_json("manifest", manifest)
@@ -243,7 +243,9 @@ def write_tables(folder: RunFolder, traced: Sequence[Traced], task: Task) -> Non
             accepted = set(forest.accepted)
             for path, node in forest.nodes.items():
                 traces.append(_trace_row(each, strategy, node, path in accepted))
-            samples += [_sample_row(each, strategy, forest, path, grades) for path in forest.accepted]
+            samples += [
+                _sample_row(each, strategy, forest, path, grades) for path in forest.accepted
+            ]
     problems = {each.problem.name: each.problem for each in traced}
     folder.write_table("traces", pa.Table.from_pylist(traces))
     folder.write_table("grades", pa.Table.from_pylist(_grade_rows(grades)))
@@ -337,7 +339,9 @@ def pretrain(pretraining: Pretraining) -> Iterator[Checkpoint]:
     """
     recipe, output = pretraining.recipe, pretraining.output.resolve()
     if (output / MANIFEST).is_file() and read_manifest(output)["hash"] != recipe.hash:
-        raise UserError(f"output {pretraining.output} holds a ladder of another recipe; choose another folder")
+        raise UserError(
+            f"output {pretraining.output} holds a ladder of another recipe; choose another folder"
+        )
     output.mkdir(parents=True, exist_ok=True)
     pretraining.cluster.connect()
     largest_first = sorted(recipe.sizes, key=lambda name: -recipe.sizes[name].hidden_size)

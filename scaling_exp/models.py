@@ -54,7 +54,11 @@ class Model:
         Of a weights file above 8 MiB the header, the size and both ends are hashed, not every byte.
         """
         state = blake2b(digest_size=16)
-        for file in [*self._weight_files(), self._file("config.json"), self._file("tokenizer.json")]:
+        for file in [
+            *self._weight_files(),
+            self._file("config.json"),
+            self._file("tokenizer.json"),
+        ]:
             state.update(f"{file.name} {file.stat().st_size} ".encode())
             with open(file, "rb") as stream:
                 state.update(stream.read(EDGE_BYTES))

@@ -1,7 +1,7 @@
 """What a run would draw and cost, before it starts. Loads no engine and no model.
 
-Lengths are those of finished draws of the same model where the pool has any, else the strategy's longest; time comes from
-the speed of earlier runs in the store, and is not given where there was none.
+Lengths are those of finished draws of the same model where the pool has any, else the strategy's longest; time comes
+from the speed of earlier runs in the store, and is not given where there was none.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def plan(experiment: Experiment) -> str:
             "not known yet" if seconds is None else f"{seconds:,.0f}",
         )
     table.add_section()
-    table.add_row("all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2]:,.0f}", f"{totals[3]:.2e}", "")
+    table.add_row(
+        "all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2]:,.0f}", f"{totals[3]:.2e}", ""
+    )
     console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(table)
     return console.export_text()

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from scaling_exp.generation import Sampler
 from scaling_exp.types import Completion, Sampling, Tokens
+
+Job = TypeVar("Job")
 
 
 @dataclass(eq=False)

@@ -236,7 +236,7 @@ class Journal:
 
     def __enter__(self) -> Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = open(self.path, "wb")  # noqa: SIM115 - closed in __exit__
+        self._file: IO[bytes] = open(self.path, "wb")
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._stream = pa.ipc.new_stream(self._file, DRAWS)
         self._file.flush()
@@ -306,7 +306,7 @@ def _is_locked(journal: FilePath) -> bool:
     return False
 
 
-class _replacing:  # noqa: N801 - reads as a verb where it is used
+class _replacing:
     """A temporary path that replaces the target when the block ends without an exception."""
 
     def __init__(self, target: FilePath) -> None:

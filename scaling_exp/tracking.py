@@ -1,13 +1,13 @@
 """Weights & Biases as a view of a run: the report's curves, one W&B run each. Never the source of anything.
 
-A W&B failure costs a run nothing but a warning. Offline runs cannot be resumed, so a curve is logged again as a whole under
-the same id whenever the run is repeated.
+A W&B failure costs a run nothing but a warning. Offline runs cannot be resumed, so a curve is logged again as a whole
+under the same id whenever the run is repeated.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import log10
@@ -32,16 +32,17 @@ class Tracking:
             return 0
         try:
             return self._log(run_folder, analysis, config)
-        except Exception as error:  # W&B is a view: whatever goes wrong in it must not cost the run
+        except Exception as error:  # noqa: BLE001 - W&B is a view: whatever goes wrong in it must not cost the run
             warnings.warn(f"W&B tracking failed, the run is not affected: {error}", stacklevel=2)
             return 0
 
     def _log(self, run_folder: FilePath, analysis: Analysis, config: Mapping[str, Any]) -> int:
-        curves = analysis.curves[analysis.curves["level"] == "all"]
+        curves = analysis.curves.loc[analysis.curves["level"] == "all"]
         keys = ["model", "strategy", "selector"]
         num_logged = 0
-        for names, curve in curves.groupby(keys, sort=False):
-            self._log_curve(run_folder, dict(zip(keys, names, strict=True)), curve, config)
+        for names in pd.DataFrame(curves[keys]).drop_duplicates().to_dict("records"):
+            mine = (curves[keys] == pd.Series(names)).all(axis=1)
+            self._log_curve(run_folder, names, curves.loc[mine], config)
             num_logged += 1
         self._log_verdict(run_folder, analysis, config)
         return num_logged
@@ -49,12 +50,13 @@ class Tracking:
     def _log_curve(
         self,
         run_folder: FilePath,
-        names: Mapping[str, str],
+        names: Mapping[Hashable, str],
         curve: pd.DataFrame,
         config: Mapping[str, Any],
     ) -> None:
         label = "/".join(names.values())
-        run = self._start(run_folder, label, "curve", {**names, **config})
+        own = {str(key): name for key, name in names.items()}
+        run = self._start(run_folder, label, "curve", {**own, **config})
         run.define_metric("compute/log10_inference_flops")
         run.define_metric("accuracy/*", step_metric="compute/log10_inference_flops")
         for point in curve.sort_values("inference_flops").to_dict("records"):
@@ -79,7 +81,9 @@ class Tracking:
         run.summary["verdict"] = " ".join(analysis.sentences)
         run.finish()
 
-    def _start(self, run_folder: FilePath, label: str, job_type: str, config: dict[str, Any]) -> Any:
+    def _start(
+        self, run_folder: FilePath, label: str, job_type: str, config: dict[str, Any]
+    ) -> Any:
         import wandb
 
         return wandb.init(
@@ -93,7 +97,11 @@ class Tracking:
             mode="offline" if self.mode == "offline" else "online",
             reinit="finish_previous",
             settings=wandb.Settings(
-                silent=True, console="off", x_disable_stats=True, x_disable_meta=True,
-                disable_git=True, disable_code=True,
+                silent=True,
+                console="off",
+                x_disable_stats=True,
+                x_disable_meta=True,
+                disable_git=True,
+                disable_code=True,
             ),
         )

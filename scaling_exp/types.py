@@ -11,7 +11,7 @@ Path = tuple[int, ...]
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: shown as one line, which names what is wrong and the remedy, without a trace."""
+    """A mistake that the user can mend: shown as one line with the remedy, without a trace."""
 
 
 FinishReason = Literal["stop", "length"]

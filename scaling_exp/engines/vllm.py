@@ -29,7 +29,7 @@ TURNS_AFTER_FINISH = 4
 
 @dataclass(frozen=True)
 class VLLM:
-    """How vLLM runs. `in_process` is for CPU; memory is given either as KV-cache MiB or as a share of the accelerator."""
+    """How vLLM runs. `in_process` is for CPU; KV memory is given in MiB or as a share of the accelerator's."""
 
     in_process: bool
     num_cpus: int
@@ -52,7 +52,9 @@ class VLLM:
                 " set engine.in_process=false"
             )
         if self.in_process and self.kv_cache_mib is None:
-            raise ValueError("engine.kv_cache_mib must be given on CPU, e.g. engine.kv_cache_mib=256")
+            raise ValueError(
+                "engine.kv_cache_mib must be given on CPU, e.g. engine.kv_cache_mib=256"
+            )
         if self.max_num_seqs < 1:
             raise ValueError(f"engine.max_num_seqs is {self.max_num_seqs}; it must be at least 1")
 
@@ -229,7 +231,9 @@ class Async:
                 if output.finished:
                     return completion(output, self.counters)
         except EngineDeadError:
-            os._exit(1)  # the actor would live on with a dead engine: end it, so that Ray restarts it
+            os._exit(
+                1
+            )  # the actor would live on with a dead engine: end it, so that Ray restarts it
         raise RuntimeError("vLLM ended a request without finishing it")
 
     async def close(self) -> None:
@@ -252,7 +256,9 @@ def num_slots(vllm_config: Any) -> int:
     """Requests that can run at once: max_num_seqs, or fewer if the KV cache holds fewer of the longest."""
     cache, model = vllm_config.cache_config, vllm_config.model_config
     kv_tokens = (cache.num_gpu_blocks or 0) * (cache.block_size or 1)
-    by_memory = kv_tokens // model.max_model_len if kv_tokens else vllm_config.scheduler_config.max_num_seqs
+    by_memory = (
+        kv_tokens // model.max_model_len if kv_tokens else vllm_config.scheduler_config.max_num_seqs
+    )
     return max(1, min(vllm_config.scheduler_config.max_num_seqs, by_memory))
 
 

@@ -1,7 +1,8 @@
 """A ladder of small Llama models trained from scratch, so that N, D, FLOPs and loss are known exactly.
 
 The recipe is a frozen value; its hash names the ladder. Training is Hugging Face's `Trainer` on rows made by the task;
-nothing here knows Ray or the store. torch and transformers are imported where they are used: reading a manifest needs neither.
+nothing here knows Ray or the store. torch and transformers are imported where they are used:
+reading a manifest needs neither.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ class Corpus(Protocol):
         """Every word; a word's position is its token id."""
         ...
 
+    def prompt_tokens(self, level: str) -> int:
+        """Tokens of a prompt, with which a row begins."""
+        ...
+
     def row_tokens(self, level: str) -> int:
-        """Tokens of a row: prompt and solution, one as long as the other."""
+        """Tokens of a row: prompt and solution."""
         ...
 
     def rows(
@@ -130,7 +135,9 @@ def read_manifest(folder: FilePath) -> dict:
     """Raises UserError when there is no ladder in `folder`."""
     file = folder / MANIFEST
     if not file.is_file():
-        raise UserError(f"{folder} holds no ladder ({MANIFEST} is missing); make one with `pretrain`")
+        raise UserError(
+            f"{folder} holds no ladder ({MANIFEST} is missing); make one with `pretrain`"
+        )
     return json.loads(file.read_text())
 
 

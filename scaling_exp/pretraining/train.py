@@ -130,15 +130,15 @@ class Batches(IterableDataset):
         rng = np.random.default_rng(self.recipe.seed)
         while True:
             for level in self.recipe.corpus.levels:
-                yield inputs(
-                    self.recipe.corpus.rows(level, self.recipe.batch_rows, rng, held_out=False)
-                )
+                corpus, num_rows = self.recipe.corpus, self.recipe.batch_rows
+                ids_RT = corpus.rows(level, num_rows, rng, held_out=False)
+                yield inputs(ids_RT, corpus.prompt_tokens(level))
 
 
-def inputs(ids_RT: np.ndarray) -> dict[str, torch.Tensor]:
-    """A batch as the model takes it; the prompt, half of a row, is ignored by the loss."""
+def inputs(ids_RT: np.ndarray, prompt_tokens: int) -> dict[str, torch.Tensor]:
+    """A batch as the model takes it; the prompt is ignored by the loss."""
     labels_RT = ids_RT.copy()
-    labels_RT[:, : ids_RT.shape[1] // 2] = IGNORED
+    labels_RT[:, :prompt_tokens] = IGNORED
     return {"input_ids": torch.from_numpy(ids_RT), "labels": torch.from_numpy(labels_RT)}
 
 
@@ -153,7 +153,7 @@ class KeepCheckpoints(TrainerCallback):
         self.checkpoints: list[Checkpoint] = []
         self.started = time.perf_counter()
 
-    def on_step_end(self, args, state, control, *, model, **_) -> None:  # noqa: ANN001 - transformers' signature
+    def on_step_end(self, args, state, control, *, model, **_) -> None:  # noqa: ARG002
         if state.global_step in self.schedule.kept_steps:
             self.checkpoints.append(self.keep(model, state.global_step))
 
@@ -186,7 +186,8 @@ def held_out_loss(model: LlamaForCausalLM, recipe: Recipe) -> float:
     corpus, num_rows = recipe.corpus, recipe.held_out_rows // len(recipe.corpus.levels)
     total, num_tokens = 0.0, 0
     for level in corpus.levels:
-        held_out = inputs(corpus.rows(level, num_rows, rng, held_out=True))
+        ids_RT = corpus.rows(level, num_rows, rng, held_out=True)
+        held_out = inputs(ids_RT, corpus.prompt_tokens(level))
         count = int((held_out["labels"] != IGNORED).sum())
         on_device = {name: tensor.to(model.device) for name, tensor in held_out.items()}
         total += float(model(**on_device).loss) * count

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from scaling_exp.tasks.arithmetic import ModularChains
+from scaling_exp.tasks.arithmetic import SumsAndProducts
 from scaling_exp.types import Problem
 
 
@@ -23,6 +23,6 @@ class Task(Protocol):
         ...
 
 
-TASKS = {"modular_chains": ModularChains}
+TASKS = {"sums_and_products": SumsAndProducts}
 
-__all__ = ["TASKS", "ModularChains", "Task"]
+__all__ = ["TASKS", "SumsAndProducts", "Task"]

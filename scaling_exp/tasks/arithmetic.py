@@ -1,59 +1,60 @@
-"""Modular chains: multi-step arithmetic with worked steps, made by a seed and graded exactly.
+"""Sums and products: arithmetic with many worked paths to one answer, made by a seed and graded exactly.
 
-A problem is a chain of sums, products and powers modulo a prime with the results left blank,
+A problem is a few numbers, to be added and to be multiplied modulo a prime,
 
-    35 * 7 = ? + 12 = ? * 5 = ? :
+    7 35 12 :
 
-and its solution is the same chain with every running result filled in (here modulo 97),
+and a solution works out both, one step at a time and each in an order of its own (here modulo 67),
 
-    35 * 7 = 51 + 12 = 63 * 5 = 24 .
+    12 + 35 = 47 + 7 = 54 , 35 * 7 = 44 * 12 = 59 .
 
-The answer is the list of running results, `51 63 24`: all steps must be right, and a chain of two has p * p possible
-answers, so guessing covers nothing. Operands follow Zipf's law, as facts in a corpus do: the more often a model saw
-`* 7`, the likelier it knows it. That is why accuracy climbs by degrees along a ladder of sizes, where uniformly
-distributed facts would give a cliff (Michaud et al. 2023, arXiv 2303.13506, explain both).
+The answer is the sum and the product, `54 59`: p * (p - 1) pairs are possible, so guessing covers nothing. Sums and
+products do not depend on the order and training rows take random ones, so a sampled attempt takes another path through
+other facts: right attempts agree and wrong ones scatter, which is what self-consistency lives on (Wang et al. 2022,
+arXiv 2203.11171). Terms follow Zipf's law, as facts in a corpus do, which is why accuracy climbs by degrees along a
+ladder of sizes where uniformly distributed facts would give a cliff (Michaud et al. 2023, arXiv 2303.13506).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
 
 from scaling_exp.types import Problem
 
-# Axis suffixes: R rows (problems), S steps.
+# Axis suffixes: R rows (problems), N terms of a problem, T words.
 
-OPERATORS = ("+", "*", "^")
-SYMBOLS = (*OPERATORS, "=", "?", ":", ".")
+SYMBOLS = ("+", "*", "=", ",", ":", ".")
 HELD_OUT_ONE_IN = 8
+WORKED = re.compile(r"[^,.]*= (\d+) , [^,.]*= (\d+) \.", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Level:
-    """A degree of difficulty: how many steps, and how steep the Zipf law of the operands is (0: uniform)."""
+    """A degree of difficulty: how many terms, and how steep the Zipf law of the terms is (0: uniform)."""
 
-    num_steps: int
+    num_terms: int
     zipf_exponent: float
 
     def __post_init__(self) -> None:
-        if self.num_steps < 2:
+        if self.num_terms < 3:
             raise ValueError(
-                f"num_steps is {self.num_steps}; it must be at least 2, or answers could be guessed"
+                f"num_terms is {self.num_terms}; it must be at least 3, or there is one path only"
             )
         if self.zipf_exponent < 0:
             raise ValueError(f"zipf_exponent is {self.zipf_exponent}; it must be 0 or more")
 
 
 @dataclass(frozen=True)
-class ModularChains:
+class SumsAndProducts:
     """Held-out problems of every level, `num_problems` in all, as even over the levels as can be.
 
-    A chain is held out when a hash of its text says so (one in eight); training rows skip these, so both sets are
-    disjoint by construction, whatever the seeds.
+    A problem is held out when a hash of its sorted terms says so (one in eight); training rows skip these in every
+    order, so both sets are disjoint by construction, whatever the seeds.
     """
 
     num_problems: int
@@ -70,18 +71,16 @@ class ModularChains:
             raise ValueError("levels is empty; give at least one level")
 
     def problems(self) -> Sequence[Problem]:
-        """Distinct held-out problems, interleaved by level."""
+        """Held-out problems, no two with the same terms, interleaved by level."""
         names = list(self.levels)
         rng = np.random.default_rng(self.seed)
-        found: dict[str, Problem] = {}
+        found: dict[tuple[int, ...], Problem] = {}
         num_draws = 0
         while len(found) < self.num_problems:
             level = names[len(found) % len(names)]
-            start_R, operator_RS, operand_RS = self.draw(level, 1, rng, held_out=True)
+            for term_N in self.draw(level, 1, rng, held_out=True):
+                found.setdefault(tuple(sorted(term_N.tolist())), self.problem(level, term_N))
             num_draws += 1
-            if len(start_R):
-                problem = self.problem(level, int(start_R[0]), operator_RS[0], operand_RS[0])
-                found.setdefault(problem.prompt, problem)
             if num_draws > 1000 * self.num_problems:
                 raise ValueError(
                     f"level {level} has too few distinct problems; lower num_problems ({self.num_problems})"
@@ -90,114 +89,97 @@ class ModularChains:
 
     def draw(
         self, level: str, num_rows: int, rng: np.random.Generator, *, held_out: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Those of `num_rows` random chains that are (not) held out: starts_R in 1..p-1, operator_RS, operands_RS."""
-        steps = self.levels[level].num_steps
-        start_R = rng.integers(1, self.modulus, num_rows)
-        operator_RS = rng.integers(0, len(OPERATORS), (num_rows, steps))
-        operand_RS = rng.choice(
-            self.operands_by_rank(), (num_rows, steps), p=self.operand_probabilities(level)
+    ) -> np.ndarray:
+        """Those of `num_rows` random problems that are (not) held out: term_RN in 2..p-1."""
+        num_terms = self.levels[level].num_terms
+        term_RN = rng.choice(
+            self.terms_by_rank(), (num_rows, num_terms), p=self.term_probabilities(level)
         )
-        keep_R = is_held_out(start_R, operator_RS, operand_RS) == held_out
-        return start_R[keep_R], operator_RS[keep_R], operand_RS[keep_R]
+        return term_RN[is_held_out(term_RN) == held_out]
 
-    def operands_by_rank(self) -> np.ndarray:
-        """Operands 2..p-1, the most frequent first: an order fixed once for all seeds."""
+    def terms_by_rank(self) -> np.ndarray:
+        """Terms 2..p-1, the most frequent first: an order fixed once for all seeds."""
         return np.random.default_rng(0).permutation(np.arange(2, self.modulus))
 
-    def operand_probabilities(self, level: str) -> np.ndarray:
+    def term_probabilities(self, level: str) -> np.ndarray:
         """Zipf's law over ranks: proportional to rank ** -zipf_exponent."""
         weights = np.arange(1.0, self.modulus - 1) ** -self.levels[level].zipf_exponent
         return weights / weights.sum()
 
-    def results(
-        self, start_R: np.ndarray, operator_RS: np.ndarray, operand_RS: np.ndarray
-    ) -> np.ndarray:
-        """Running results_RS of chains, modulo p."""
-        running_R = start_R
-        results = []
-        for operator_R, operand_R in zip(operator_RS.T, operand_RS.T, strict=True):
-            outcomes_OR = (
-                (running_R + operand_R) % self.modulus,
-                (running_R * operand_R) % self.modulus,
-                power_table(self.modulus)[running_R, operand_R],
-            )
-            running_R = np.choose(operator_R, outcomes_OR)
-            results.append(running_R)
-        return np.stack(results, axis=1)
-
-    def problem(
-        self, level: str, start: int, operator_S: np.ndarray, operand_S: np.ndarray
-    ) -> Problem:
-        """One chain as text with its exact answer."""
-        steps = [
-            f"{OPERATORS[operator]} {operand} = ?"
-            for operator, operand in zip(operator_S, operand_S, strict=True)
-        ]
-        prompt = " ".join([str(start), *steps, ":"])
-        (result_S,) = self.results(np.array([start]), operator_S[None], operand_S[None])
+    def problem(self, level: str, term_N: np.ndarray) -> Problem:
+        """One problem as text with its exact answer."""
+        prompt = " ".join([*map(str, term_N), ":"])
+        total, product = 0, 1
+        for term in term_N.tolist():
+            total, product = (total + term) % self.modulus, (product * term) % self.modulus
         digest = blake2b(prompt.encode(), digest_size=5).hexdigest()
         return Problem(
-            name=f"{level}-{digest}", prompt=prompt, answer=" ".join(map(str, result_S)), level=level
+            name=f"{level}-{digest}", prompt=prompt, answer=f"{total} {product}", level=level
         )
 
     def read(self, text: str) -> str | None:
-        """The running results of a worked chain: what follows each `=`; None unless all are numbers and it ended."""
-        words = text.split()
-        if not words or words[-1] != ".":
-            return None
-        results = [after for word, after in zip(words, words[1:], strict=False) if word == "="]
-        if not results or not all(result.isdigit() for result in results):
-            return None
-        return " ".join(results)
+        """Sum and product, the last result of either half, whatever the steps; None unless both are numbers and it ended."""
+        worked = WORKED.fullmatch(" ".join(text.split()))
+        return f"{worked[1]} {worked[2]}" if worked else None
 
     def grade(self, problem: Problem, answer: str) -> bool:
-        """Exact: every running result must be right."""
+        """Exact: sum and product must be right."""
         return answer == problem.answer
 
     def solution(self, problem: Problem) -> str:
-        """The worked chain that answers a problem."""
-        results = iter(problem.answer.split())
-        words = [next(results) if word == "?" else word for word in problem.prompt.split()]
-        return " ".join(["." if word == ":" else word for word in words])
+        """One worked path to the answer of a problem: terms in the order of the prompt."""
+        term_RN = np.array([problem.prompt.split()[:-1]], dtype=int)
+        words = self.vocabulary()
+        return " ".join(words[index] for index in self.worked(term_RN, term_RN)[0])
+
+    def worked(self, to_add_RN: np.ndarray, to_multiply_RN: np.ndarray) -> np.ndarray:
+        """Word indices_RT of solutions that add and multiply in the given orders."""
+        plus, times, equals, comma, _, end = range(self.modulus, self.modulus + len(SYMBOLS))
+        columns: list[np.ndarray | int] = []
+        halves = (
+            (to_add_RN, plus, np.add, comma),
+            (to_multiply_RN, times, np.multiply, end),
+        )
+        for term_RN, symbol, operate, mark in halves:
+            running_R = term_RN[:, 0]
+            columns.append(running_R)
+            for term_R in term_RN.T[1:]:
+                running_R = operate(running_R, term_R) % self.modulus
+                columns += [symbol, term_R, equals, running_R]
+            columns.append(mark)
+        return np.stack(np.broadcast_arrays(*columns), axis=1)
 
     def vocabulary(self) -> tuple[str, ...]:
         """Every word of a problem or a solution: a number per residue, and the symbols."""
         return (*map(str, range(self.modulus)), *SYMBOLS)
 
+    def prompt_tokens(self, level: str) -> int:
+        """Words of a prompt: the terms and a colon."""
+        return self.levels[level].num_terms + 1
+
     def row_tokens(self, level: str) -> int:
-        """Words of a prompt and its solution, which are equally long."""
-        return 2 * (4 * self.levels[level].num_steps + 2)
+        """Words of a prompt and its solution: two halves of a term, a mark and four words a step."""
+        return self.prompt_tokens(level) + 2 * (4 * (self.levels[level].num_terms - 1) + 2)
 
     def rows(
         self, level: str, num_rows: int, rng: np.random.Generator, *, held_out: bool
     ) -> np.ndarray:
-        """Word indices_RT of prompts followed by solutions: what models of this task are trained on."""
-        share = 1 / HELD_OUT_ONE_IN if held_out else 1 - 1 / HELD_OUT_ONE_IN
-        num_drawn = int(1.5 * num_rows / share) + 32
-        start_R, operator_RS, operand_RS = (
-            chains[:num_rows] for chains in self.draw(level, num_drawn, rng, held_out=held_out)
-        )
-        equals, blank, colon, end = range(
-            self.modulus + len(OPERATORS), self.modulus + len(SYMBOLS)
-        )
-        result_RS = self.results(start_R, operator_RS, operand_RS)
-        prompt, solution = [start_R], [start_R]
-        for s in range(result_RS.shape[1]):
-            step = [self.modulus + operator_RS[:, s], operand_RS[:, s], np.full_like(start_R, equals)]
-            prompt += [*step, np.full_like(start_R, blank)]
-            solution += [*step, result_RS[:, s]]
-        last = np.full_like(start_R, colon), np.full_like(start_R, end)
-        return np.stack([*prompt, last[0], *solution, last[1]], axis=1)
+        """Word indices_RT of prompts followed by solutions in random orders: what models of this task are trained on."""
+        num_draws = (2 * HELD_OUT_ONE_IN if held_out else 2) * num_rows
+        drawn = [self.draw(level, num_draws, rng, held_out=held_out)]
+        while sum(map(len, drawn)) < num_rows:
+            drawn.append(self.draw(level, num_draws, rng, held_out=held_out))
+        term_RN = np.concatenate(drawn)[:num_rows]
+        colon_R1 = np.full((num_rows, 1), self.modulus + SYMBOLS.index(":"))
+        worked_RT = self.worked(rng.permuted(term_RN, axis=1), rng.permuted(term_RN, axis=1))
+        return np.concatenate([term_RN, colon_R1, worked_RT], axis=1)
 
 
-def is_held_out(
-    start_R: np.ndarray, operator_RS: np.ndarray, operand_RS: np.ndarray
-) -> np.ndarray:
-    """Whether chains belong to the held-out set (one in eight), decided by a hash of their content alone."""
-    hash_R = start_R.astype(np.uint64)
-    for operator_R, operand_R in zip(operator_RS.T, operand_RS.T, strict=True):
-        hash_R = _mix(hash_R ^ (len(OPERATORS) * operand_R + operator_R + 1).astype(np.uint64))
+def is_held_out(term_RN: np.ndarray) -> np.ndarray:
+    """Whether problems belong to the held-out set (one in eight), decided by a hash of their sorted terms alone."""
+    hash_R = np.zeros(len(term_RN), np.uint64)
+    for term_R in np.sort(term_RN, axis=1).T:
+        hash_R = _mix(hash_R ^ term_R.astype(np.uint64))
     return hash_R % np.uint64(HELD_OUT_ONE_IN) == 0
 
 
@@ -207,12 +189,6 @@ def _mix(bits_R: np.ndarray) -> np.ndarray:
     bits_R = (bits_R ^ (bits_R >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits_R = (bits_R ^ (bits_R >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits_R ^ (bits_R >> np.uint64(31))
-
-
-@lru_cache
-def power_table(modulus: int) -> np.ndarray:
-    """x ** y modulo p, indexed [x, y]."""
-    return np.array([[pow(x, y, modulus) for y in range(modulus)] for x in range(modulus)])
 
 
 def is_prime(number: int) -> bool:

@@ -1,0 +1,160 @@
+"""A simulated engine: continuous batching as arithmetic, on a clock that is a number.
+
+Every step generates one token for each request that holds a slot; a request without a slot waits for one, first come
+first served. Only steps that finish a request are visited, so a simulated hour costs no more than its completions. What
+it answers is given by `respond`, so the truth that estimators and strategies are tested against is known exactly. Knows
+no model, no file and no real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from bisect import bisect
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, count
+from random import Random
+
+from scaling_exp.engines.engine import Counters
+from scaling_exp.models import Model
+from scaling_exp.types import Completion, Sampling, Tokens
+
+Respond = Callable[[Tokens, int], Tokens]
+"""The completion of a prefix under a seed; always the same for the same two."""
+
+TURNS_TO_REACT = 8
+"""Turns of the event loop that a strategy is given from a finished draw to its next request."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A decode step of b requests takes `seconds_per_step + b * seconds_per_request_in_step`; prefill is free."""
+
+    num_slots: int
+    seconds_per_step: float
+    seconds_per_request_in_step: float
+    respond: Respond
+    num_cpus: int = 1
+    num_gpus: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_slots < 1:
+            raise ValueError(f"engine.num_slots is {self.num_slots}; it must be at least 1")
+
+    def start(self) -> SimulatedEngine:
+        """An engine that answers at once, whatever model it is given. Wants a running event loop."""
+        return SimulatedEngine(self)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request and the future that its caller waits for."""
+
+    prefix: Tokens
+    completion: Completion
+    done: asyncio.Future[Completion]
+
+
+class SimulatedEngine:
+    """Slots, a queue before them, and a driver that jumps from one completion to the next."""
+
+    def __init__(self, config: Simulated) -> None:
+        self.config = config
+        self.counters = Counters(num_slots=config.num_slots)
+        self.clock = 0.0
+        """Virtual seconds."""
+        self._step = 0
+        self._ids = count()
+        self._waiting: deque[_Request] = deque()
+        self._running: list[tuple[int, int, _Request]] = []  # a heap: last step, order of arrival
+        self._wake = asyncio.Event()
+        self._driver = asyncio.ensure_future(self._drive())
+
+    @property
+    def num_slots(self) -> int:
+        return self.config.num_slots
+
+    @property
+    def occupancy(self) -> float:
+        """Share of the slots that held a request, over all steps; 0 before the first."""
+        offered = self.counters.steps * self.num_slots
+        return self.counters.slot_steps / offered if offered else 0.0
+
+    async def hold(self, model: Model) -> None:  # noqa: ARG002 - an engine holds what it is given
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        self._driver.cancel()
+
+    async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
+        tokens = self.config.respond(prefix, seed)
+        kept = tokens[: sampling.max_tokens]
+        reason = "stop" if len(tokens) <= sampling.max_tokens else "length"
+        done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Request(prefix, Completion(kept, reason), done))
+        self._wake.set()
+        return await done
+
+    async def _drive(self) -> None:
+        while True:
+            for _ in range(TURNS_TO_REACT):
+                await asyncio.sleep(0)
+            self._admit()
+            if self._running:
+                self._advance()
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def _admit(self) -> None:
+        """Give free slots to who waited longest; who was cancelled is dropped."""
+        self._running = [each for each in self._running if not each[2].done.done()]
+        heapq.heapify(self._running)
+        while self._waiting and len(self._running) < self.num_slots:
+            request = self._waiting.popleft()
+            if not request.done.done():
+                last_step = self._step + max(1, len(request.completion.tokens))
+                heapq.heappush(self._running, (last_step, next(self._ids), request))
+
+    def _advance(self) -> None:
+        """Jump to the next step that finishes a request, and finish all that end there."""
+        num_running, num_steps = len(self._running), self._running[0][0] - self._step
+        self._step += num_steps
+        self.counters.steps += num_steps
+        self.counters.slot_steps += num_steps * num_running
+        per_step = (
+            self.config.seconds_per_step + num_running * self.config.seconds_per_request_in_step
+        )
+        self.clock += num_steps * per_step
+        while self._running and self._running[0][0] == self._step:
+            self._finish(heapq.heappop(self._running)[2])
+
+    def _finish(self, request: _Request) -> None:
+        self.counters.prompt_tokens += len(request.prefix)
+        self.counters.output_tokens += len(request.completion.tokens)
+        request.done.set_result(request.completion)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Ground truth as a `Respond`: `weights` gives, for each prompt, the completions and their weights.
+
+    A seed picks a completion with probability proportional to its weight; seed 0, that of greedy decoding, the
+    likeliest. Raises KeyError for a prompt that is not listed.
+    """
+
+    weights: Mapping[Tokens, Mapping[Tokens, float]]
+
+    def __call__(self, prefix: Tokens, seed: int) -> Tokens:
+        completions = self.weights[prefix]
+        if seed == 0:
+            return max(completions, key=lambda tokens: completions[tokens])
+        totals = list(accumulate(completions.values()))
+        return list(completions)[bisect(totals, Random(seed).random() * totals[-1])]
+
+    def probability(self, prefix: Tokens, tokens: Tokens) -> float:
+        """Exact probability that a sample of `prefix` is `tokens`."""
+        completions = self.weights[prefix]
+        return completions.get(tokens, 0.0) / sum(completions.values())

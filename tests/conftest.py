@@ -1,0 +1,68 @@
+"""What several test files share: the command line as a user meets it, and the two smallest shipped models."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / "scaling_exp" / "ladders" / "arithmetic"
+# Ray's token authentication wants a token file; on one machine there is nobody to keep out.
+ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "disabled", "COLUMNS": "200"}
+
+settings.register_profile("scaling_exp", deadline=None, derandomize=True)
+settings.load_profile("scaling_exp")
+
+
+class CommandLine:
+    """`python -m scaling_exp` in a process of its own."""
+
+    def __call__(
+        self, *arguments: object, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self._command(arguments),
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self, *arguments: object) -> subprocess.Popen[bytes]:
+        """The command in a process group of its own, so that all of it can be killed."""
+        return subprocess.Popen(
+            self._command(arguments),
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _command(self, arguments: tuple[object, ...]) -> list[str]:
+        return [sys.executable, "-m", "scaling_exp", *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def command_line() -> CommandLine:
+    return CommandLine()
+
+
+@pytest.fixture(scope="session")
+def two_smallest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ladder folder with the last checkpoints of the two smallest shipped sizes."""
+    folder = tmp_path_factory.mktemp("ladder")
+    manifest = json.loads((SHIPPED / "ladder.json").read_text())
+    last = {each["size"]: each for each in manifest["checkpoints"]}
+    kept = sorted(last.values(), key=lambda each: each["num_parameters"])[:2]
+    for checkpoint in kept:
+        shutil.copytree(SHIPPED / checkpoint["name"], folder / checkpoint["name"])
+    (folder / "ladder.json").write_text(json.dumps({**manifest, "checkpoints": kept}))
+    return folder
