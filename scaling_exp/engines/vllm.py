@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -264,7 +265,7 @@ def num_slots(vllm_config: Any) -> int:
 
 def sampling_params(sampling: Sampling, seed: int, stop_token_ids: Tokens) -> SamplingParams:
     """vLLM's form of a draw. One sample a request: with n > 1 nearby seeds would share samples."""
-    parameters = _sampling_params(sampling, stop_token_ids).clone()
+    parameters = copy(_sampling_params(sampling, stop_token_ids))
     if sampling.temperature > 0:
         parameters.seed = seed
     return parameters
@@ -285,6 +286,7 @@ def _sampling_params(sampling: Sampling, stop_token_ids: Tokens) -> SamplingPara
         stop_token_ids=list(sampling.stop_token_ids + stop_token_ids),
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,  # ours is a copy already; vLLM's own deep copy costs 36 us a request
     )
 
 
