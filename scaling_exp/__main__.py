@@ -107,7 +107,8 @@ def pretrain(arguments: list[str]) -> None:
         for each in pretrain_ladder(pretraining):
             print(
                 f"{each.name:>12}  N {each.num_parameters:>9,}  D {each.tokens:>12,}"
-                f"  {each.pretraining_flops:.2e} FLOPs  held-out loss {each.held_out_loss:.4f}  {each.train_seconds:.0f} s",
+                f"  {each.pretraining_flops:.2e} FLOPs  held-out loss {each.held_out_loss:.4f}"
+                f"  {each.train_seconds:.0f} s",
                 flush=True,
             )
         print(f"ladder: {pretraining.output}")
@@ -171,12 +172,20 @@ def compose(
     register_resolvers()
     conf = str(conf_folder())
     sys.argv = [f"scaling_exp {verb}", *arguments]
+
+    def checked(node: DictConfig) -> None:
+        """`task`, ended here by a mistake: of what leaves it Hydra prints a line of its own."""
+        try:
+            task(node)
+        except UserError as error:
+            fail(str(error))
+        except OmegaConfBaseException as error:
+            fail(explain(error, conf, config_name, arguments))
+
     try:
-        hydra.main(version_base="1.3", config_path=conf, config_name=config_name)(task)()
+        hydra.main(version_base="1.3", config_path=conf, config_name=config_name)(checked)()
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error, conf, config_name, arguments))
-    except UserError as error:
-        fail(str(error))
 
 
 def fail(message: str) -> NoReturn:

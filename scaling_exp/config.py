@@ -106,10 +106,10 @@ def experiment_from(node: DictConfig) -> Experiment:
 
 def pretraining_from(node: DictConfig) -> Pretraining:
     """The pre-training that a composed configuration describes. Raises ConfigError."""
+    if "ladder" not in node:
+        raise ConfigError(f"ladder is missing; {_PARTS['ladder']}")
     config = _plain(node)
     _check_keys("", config, ("ladder", "output", "cluster"))
-    if "ladder" not in config:
-        raise ConfigError("ladder is missing; choose one with +ladder=arithmetic")
     ladder = _validate(Ladder, config["ladder"], "ladder")
     recipe = dict(ladder.recipe)
     corpus = {key: recipe.pop(key) for key in ("modulus", "levels") if key in recipe}

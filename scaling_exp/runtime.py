@@ -59,9 +59,9 @@ async def run_all(
     async with asyncio.TaskGroup() as group:
         async for job in jobs:
             await gate.opening()
-            group.create_task(_started(run(job)))
+            group.create_task(_running(run, job))
             await asyncio.sleep(0)  # let the job submit its first requests before counting again
 
 
-async def _started(running: Awaitable[None]) -> None:
-    await running
+async def _running(run: Callable[[Job], Awaitable[None]], job: Job) -> None:
+    await run(job)

@@ -82,7 +82,7 @@ class SimulatedEngine:
         offered = self.counters.steps * self.num_slots
         return self.counters.slot_steps / offered if offered else 0.0
 
-    async def hold(self, model: Model) -> None:  # noqa: ARG002 - an engine holds what it is given
+    async def hold(self, model: Model) -> None:
         """Nothing to load."""
 
     async def close(self) -> None:

@@ -118,7 +118,7 @@ class SumsAndProducts:
         )
 
     def read(self, text: str) -> str | None:
-        """Sum and product, the last result of either half, whatever the steps; None unless both are numbers and it ended."""
+        """Sum and product, the last result of either half whatever its steps; None unless it has both and ended."""
         worked = WORKED.fullmatch(" ".join(text.split()))
         return f"{worked[1]} {worked[2]}" if worked else None
 
@@ -164,7 +164,7 @@ class SumsAndProducts:
     def rows(
         self, level: str, num_rows: int, rng: np.random.Generator, *, held_out: bool
     ) -> np.ndarray:
-        """Word indices_RT of prompts followed by solutions in random orders: what models of this task are trained on."""
+        """Word indices_RT of prompts and then solutions in random orders: what models of this task are trained on."""
         num_draws = (2 * HELD_OUT_ONE_IN if held_out else 2) * num_rows
         drawn = [self.draw(level, num_draws, rng, held_out=held_out)]
         while sum(map(len, drawn)) < num_rows:
