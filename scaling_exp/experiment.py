@@ -151,13 +151,15 @@ def run(experiment: Experiment, command: str) -> tuple[Analysis, FilePath]:
         Store(FilePath(experiment.store)).recover()
         traced = survey(experiment)
         _write_manifest(experiment, command, {})
-        if any(each.all_missing for each in traced):
+        has_drawn = any(each.all_missing for each in traced)
+        if has_drawn:
             generation = generate(experiment, traced)
             _write_manifest(experiment, command, generation)
             traced = survey(experiment)
         write_tables(folder, traced, experiment.task)
         analysis, page = redraw(folder)
-    experiment.tracking.log(folder.path, analysis, experiment.config)
+    if has_drawn or not (folder.path / "wandb").is_dir():
+        experiment.tracking.log(folder.path, analysis, experiment.config)
     return analysis, page
 
 
@@ -248,10 +250,25 @@ def write_tables(folder: RunFolder, traced: Sequence[Traced], task: Task) -> Non
             ]
     problems = {each.problem.name: each.problem for each in traced}
     folder.write_table("traces", pa.Table.from_pylist(traces))
-    folder.write_table("grades", pa.Table.from_pylist(_grade_rows(grades)))
+    folder.write_table("grades", pa.Table.from_pylist(_grade_rows(grades), GRADES))
     folder.write_table("problems", pa.Table.from_pylist(_problem_rows(problems.values())))
-    folder.write_table("samples", pa.Table.from_pylist(samples))
+    folder.write_table("samples", pa.Table.from_pylist(samples, SAMPLES))
 
+
+GRADES = pa.schema([("problem", pa.string()), ("answer", pa.string()), ("is_correct", pa.bool_())])
+SAMPLES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("model", "strategy", "problem", "level")),
+        ("sample", pa.int32()),
+        ("answer", pa.string()),
+        ("is_correct", pa.bool_()),
+        ("truncated", pa.bool_()),
+        *((f"num_{name}_tokens", pa.int32()) for name in ("prompt", "cached", "output")),
+        ("text", pa.string()),
+        ("seed", pa.int64()),
+        ("key", pa.string()),
+    ]
+)
 
 Grades = Mapping[tuple[str, str], bool]
 """Whether an answer to a problem is right, by the problem's name and the answer."""

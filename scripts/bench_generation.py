@@ -119,7 +119,7 @@ if __name__ == "__main__":
     given = sys.argv[1:]
     asyncio.run(
         main(
-            given[0] if given else "438K",
+            given[0] if given else "436K",
             *(int(value) for value in (*given[1:4], *("100", "64", "5")[len(given[1:4]) :])),
         )
     )

@@ -102,11 +102,28 @@ def analyse(
         lifetimes=priced,
     )
     verdict, sentences = conclude(evidence)
+    ladder = ladder_table(attempts, reference, curves)
+    assumptions = verdict["assumptions"]
+    if isinstance(assumptions, list) and (note := _greedy_note(ladder)):
+        assumptions.append(note)
     return Analysis(
         curves=curves,
         lifetimes=priced,
-        models=ladder_table(attempts, reference, curves),
+        models=ladder,
         exchange=exchange_table({str(s): matched[s] for s in SELECTORS}),
         verdict=verdict,
         sentences=sentences,
+    )
+
+
+def _greedy_note(ladder: pd.DataFrame) -> str | None:
+    """What one greedy attempt reaches: the reader must see it beside the single sample that matches are made with."""
+    known = ladder.dropna(subset=["greedy"])
+    if known.empty or "pass@1" not in known:
+        return None
+    pairs = zip(known["model"], known["greedy"], known["pass@1"], strict=True)
+    each = "; ".join(f"{model} {greedy:.1%} against {one:.1%}" for model, greedy, one in pairs)
+    return (
+        "A larger model's single attempt is one sample at the strategy's temperature. Greedy decoding costs the same and"
+        f" reaches (greedy against pass@1): {each}. Against greedy, smaller models need more samples."
     )

@@ -7,6 +7,7 @@ carry loss: a prompt is random. Weights are stored as float32 safetensors.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ def train(recipe: Recipe, size_name: str, folder: FilePath) -> list[Checkpoint]:
         data_collator=lambda batches: batches[0],
         callbacks=[keep],
     ).train()
+    shutil.rmtree(folder / f".{size_name}", ignore_errors=True)  # what Trainer leaves behind
     return keep.checkpoints
 
 
