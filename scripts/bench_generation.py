@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 
 from scaling_exp.cluster import HEADROOM
 from scaling_exp.config import conf_folder, experiment_from, register_resolvers
-from scaling_exp.engines.vllm import InProcess, sampling_params
+from scaling_exp.engines.vllm import VLLM, InProcess, sampling_params
 from scaling_exp.experiment import Experiment
 from scaling_exp.generation import Forest, seed_of
 from scaling_exp.models import Model
@@ -91,7 +91,10 @@ async def main(name: str, num_problems: int, num_samples: int, rounds: int) -> N
     (model,) = (each for each in setup.models if each.name == name)
     prompts = model.encode([problem.prompt for problem in setup.task.problems()])
     strategy = setup.strategies["sampling"]
+    assert isinstance(strategy, ParallelSampling)
+    assert isinstance(setup.engine, VLLM)
     engine = setup.engine.start()
+    assert isinstance(engine, InProcess)
     from vllm import LLM
 
     await engine.hold(model)

@@ -124,6 +124,6 @@ def _greedy_note(ladder: pd.DataFrame) -> str | None:
     pairs = zip(known["model"], known["greedy"], known["pass@1"], strict=True)
     each = "; ".join(f"{model} {greedy:.1%} against {one:.1%}" for model, greedy, one in pairs)
     return (
-        "A larger model's single attempt is one sample at the strategy's temperature. Greedy decoding costs the same and"
-        f" reaches (greedy against pass@1): {each}. Against greedy, smaller models need more samples."
+        "A larger model's single attempt is one sample at the strategy's temperature. Greedy decoding costs the same"
+        f" and reaches (greedy against pass@1): {each}. Against greedy, smaller models need more samples."
     )
