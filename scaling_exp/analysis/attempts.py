@@ -142,11 +142,12 @@ _Groups = dict[tuple[str, str], dict[str, _Problem]]
 
 def _groups(samples: pd.DataFrame) -> _Groups:
     names = {column: samples[column].astype(str).tolist() for column in KEY}
+    columns = _columns(samples)
     groups: _Groups = {}
     for rows in _rows_of_problems(samples):
         first = int(rows[0])
         model, strategy, problem = (names[column][first] for column in KEY)
-        groups.setdefault((model, strategy), {})[problem] = _problem(samples, rows, problem)
+        groups.setdefault((model, strategy), {})[problem] = _problem(columns, rows, problem)
     return groups
 
 
@@ -160,21 +161,33 @@ def _rows_of_problems(samples: pd.DataFrame) -> list[IntArray]:
     return np.split(order_S, starts)
 
 
-def _problem(samples: pd.DataFrame, rows: IntArray, name: str) -> _Problem:
-    own = samples.iloc[rows]
-    levels = own["level"].astype(str).tolist()
+def _columns(samples: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What `_problem` reads, as arrays: a row of a frame costs a hundred times more to look up."""
+    numbers = ("sample", "num_prompt_tokens", "num_output_tokens")
+    flags = ("is_correct", "truncated")
+    return {
+        "level": samples["level"].astype(str).to_numpy(object),
+        "answer": samples["answer"].to_numpy(object),
+        "is_missing": samples["answer"].isna().to_numpy(bool),
+        **{name: samples[name].to_numpy(np.int64) for name in numbers},
+        **{name: samples[name].to_numpy(bool) for name in flags},
+    }
+
+
+def _problem(columns: dict[str, np.ndarray], rows: IntArray, name: str) -> _Problem:
+    levels = columns["level"][rows].tolist()
     if len(set(levels)) > 1:
         raise ValueError(f"problem {name} has two levels")
-    is_missing = own["answer"].isna().tolist()
-    answers = zip(own["answer"].tolist(), is_missing, strict=True)
+    is_missing = columns["is_missing"][rows].tolist()
+    answers = zip(columns["answer"][rows].tolist(), is_missing, strict=True)
     problem = _Problem(
         level=levels[0],
-        sample_S=own["sample"].to_numpy(np.int64),
+        sample_S=columns["sample"][rows],
         answers=[None if missing else str(answer) for answer, missing in answers],
-        is_correct_S=own["is_correct"].to_numpy(bool),
-        is_truncated_S=own["truncated"].to_numpy(bool),
-        prompt_tokens_S=own["num_prompt_tokens"].to_numpy(np.int64),
-        output_tokens_S=own["num_output_tokens"].to_numpy(np.int64),
+        is_correct_S=columns["is_correct"][rows],
+        is_truncated_S=columns["truncated"][rows],
+        prompt_tokens_S=columns["num_prompt_tokens"][rows],
+        output_tokens_S=columns["num_output_tokens"][rows],
     )
     if (problem.is_correct_S & np.array(is_missing)).any():
         raise ValueError(f"a sample of problem {name} has no answer but is marked correct")
