@@ -159,9 +159,8 @@ def compose(
     config_name: str, arguments: list[str], verb: str, task: Callable[[DictConfig], None]
 ) -> None:
     """Let Hydra compose the configuration and call `task` with it, once or (`-m`) once a job."""
-    os.environ.setdefault(
-        "HYDRA_FULL_ERROR", "1"
-    )  # errors reach us instead of being printed by Hydra
+    # Errors reach us instead of being printed by Hydra.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

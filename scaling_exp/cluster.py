@@ -27,7 +27,7 @@ from scaling_exp.models import Model
 from scaling_exp.runtime import Gate, run_all
 from scaling_exp.store import Draw, Known, Pooled
 from scaling_exp.tasks import Task
-from scaling_exp.types import Tokens
+from scaling_exp.types import Tokens, UserError
 
 REPORT_SECONDS = 0.25
 """How long a worker gathers finished draws before it reports: what a crash of the driver can lose."""
@@ -58,7 +58,7 @@ class Cluster:
         ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **local)
 
     def replicas(self, engine: EngineConfig) -> int:
-        """How many engines fit. Raises ValueError when none does."""
+        """How many engines fit. Raises UserError when none does."""
         if self.num_replicas is not None:
             return self.num_replicas
         resources = ray.cluster_resources()
@@ -66,7 +66,7 @@ class Cluster:
         if engine.num_gpus:
             fits.append(resources.get("GPU", 0) // engine.num_gpus)
         if min(fits) < 1:
-            raise ValueError(
+            raise UserError(
                 f"an engine replica needs {engine.num_cpus} CPUs and {engine.num_gpus} GPUs; the cluster has"
                 f" {resources.get('CPU', 0):.0f} and {resources.get('GPU', 0):.0f}: lower engine.num_cpus or"
                 " engine.num_gpus, or choose another engine"

@@ -134,7 +134,7 @@ class Display:
         busy = [
             f"{name}: {self._state(tally)}"
             for name, tally in self.tallies.items()
-            if sum(tally.in_flight.values()) or tally.num_problems_finished < tally.num_problems > 0
+            if sum(tally.in_flight.values()) or tally.num_problems_finished < tally.num_problems
             if tally.first is not None
         ]
         eta = f"ETA {left:.0f} s" if drawn else "starting"

@@ -93,7 +93,7 @@ class Traced:
 def survey(experiment: Experiment) -> list[Traced]:
     """Replay every strategy on every problem of every model over the pool.
 
-    Raises ValueError when a model cannot take the prompts or what strategies want to add to them.
+    Raises UserError when a model cannot take the prompts or what strategies want to add to them.
     """
     store = Store(FilePath(experiment.store))
     problems = experiment.task.problems()
@@ -144,7 +144,7 @@ def _check_lengths(
 def run(experiment: Experiment, command: str) -> tuple[Analysis, FilePath]:
     """Draw what is missing, then analyse; the analysis and the path of the page.
 
-    Raises ValueError for what a user can mend, before any model is loaded; JobFailed when a job failed.
+    Raises UserError for what a user can mend, before any model is loaded; JobFailed when a job failed.
     """
     folder = experiment.folder
     with folder.locked():
@@ -352,7 +352,7 @@ class Pretraining:
 def pretrain(pretraining: Pretraining) -> Iterator[Checkpoint]:
     """Train every size as a Ray task, the largest first; checkpoints as their size finishes, then the manifest.
 
-    Raises ValueError when the folder holds another ladder already.
+    Raises UserError when the folder holds another ladder already.
     """
     recipe, output = pretraining.recipe, pretraining.output.resolve()
     if (output / MANIFEST).is_file() and read_manifest(output)["hash"] != recipe.hash:

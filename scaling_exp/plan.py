@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path as FilePath
 from statistics import mean
 
@@ -49,9 +50,9 @@ def plan(experiment: Experiment) -> str:
     table.add_row(
         "all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2]:,.0f}", f"{totals[3]:.2e}", ""
     )
-    console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table)
-    return console.export_text()
+    text = StringIO()
+    Console(width=110, file=text).print(table)
+    return text.getvalue()
 
 
 def expected_length(experiment: Experiment, traced: Sequence[Traced]) -> tuple[float, bool]:

@@ -1,4 +1,4 @@
-"""Keep one engine full: a job per (strategy, problem), admitted by how many requests are in flight.
+"""Keep one engine full: a job per problem, admitted by how many requests are in flight.
 
 A wave or a level inside one problem waits only for itself; other problems fill the engine. This module knows a sampler
 and coroutines; it does not know what engine runs, nor where jobs come from.

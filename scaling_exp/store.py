@@ -104,7 +104,7 @@ class Store:
     root: FilePath
 
     def run(self, run_id: str) -> RunFolder:
-        """The folder of one run, made if it is not there."""
+        """The folder of one run, which need not be there yet."""
         return RunFolder(self.root / run_id)
 
     def recover(self) -> int:

@@ -232,9 +232,8 @@ class Async:
                 if output.finished:
                     return completion(output, self.counters)
         except EngineDeadError:
-            os._exit(
-                1
-            )  # the actor would live on with a dead engine: end it, so that Ray restarts it
+            # The actor would live on with a dead engine: end it, so that Ray restarts it.
+            os._exit(1)
         raise RuntimeError("vLLM ended a request without finishing it")
 
     async def close(self) -> None:
