@@ -1,4 +1,4 @@
-"""The forest of continuations of one prompt, and the three interfaces that meet in it.
+"""The forest of continuations of one prompt, and the interfaces that meet in it.
 
 A node's name is its path; parent, depth and seed follow from the name, never from the order in which requests finish.
 So what is drawn depends neither on load, nor on the number of replicas, nor on a crash. Everything here is token ids:
@@ -7,18 +7,30 @@ text appears only in `Forest.answer`. This module knows no engine, no file and n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from asyncio import gather
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scaling_exp.types import Completion, Path, Sampling, Tokens
 
 
 class Sampler(Protocol):
-    """Draws one continuation. An engine, a pool over an engine and a simulation all have this shape."""
+    """Draws one continuation. An engine, a gate before it and a simulation all have this shape."""
 
     async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion: ...
+
+
+class Source(Protocol):
+    """What a forest grows from: completions of the numbered samples of a stream, in the order asked for.
+
+    A pool over a sampler, a replay of a pool, and a sampler alone (`Fresh`) all have this shape. Samples are asked for
+    together, so that what is known already costs neither a task nor a turn of the event loop.
+    """
+
+    async def __call__(self, stream: Stream, samples: Sequence[int]) -> Sequence[Completion]: ...
 
 
 class Scorer(Protocol):
@@ -27,10 +39,27 @@ class Scorer(Protocol):
     async def __call__(self, prompt: Tokens, answer: Tokens) -> float: ...
 
 
+@dataclass(frozen=True)
+class Bound:
+    """At most these draws of a prompt does a strategy ask for: samples `(i,)`, i < `num_samples`, under `sampling`.
+
+    `is_exact` when it always asks for all of them, whatever they hold: then a plan is arithmetic on counts.
+    """
+
+    num_samples: int
+    sampling: Sampling
+    is_exact: bool
+
+
 class Strategy(Protocol):
     """Decides which continuations of a prompt to pay for."""
 
     async def __call__(self, forest: Forest) -> None: ...
+
+    @property
+    def bound(self) -> Bound:
+        """What it can ask for."""
+        ...
 
     @property
     def max_new_tokens(self) -> int:
@@ -38,31 +67,85 @@ class Strategy(Protocol):
         ...
 
 
+def path_name(path: Path) -> str:
+    """`2.0.3` for `(2, 0, 3)`; empty for the prompt."""
+    return ".".join(map(str, path))
+
+
 def seed_of(root: str, path: Path) -> int:
     """63-bit seed of a node, hashed from its name, so that no two nodes share a stream by arithmetic.
 
     (An engine that derives n streams from one seed as s, s+1, ... makes nearby seeds share samples.)
     """
-    name = f"{root}/{'.'.join(map(str, path))}"
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+    return Stream(root, path[:-1], (), Sampling(max_tokens=1)).seed(path[-1])
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+@dataclass(frozen=True)
+class Stream:
+    """The children of one node under one sampling: an endless stream of samples, told apart by their numbers alone.
+
+    `root` names the prompt (model, problem and the run's seed), `parent` the node; `prefix` is exactly what the model
+    is given: the prompt, all tokens of the ancestors, then forced ones.
+    """
+
+    root: str
+    parent: Path
+    prefix: Tokens
+    sampling: Sampling
+
+    def seed(self, sample: int) -> int:
+        """Seed of one sample (see `seed_of`); 0 for greedy decoding, which has none."""
+        if self.sampling.temperature == 0:
+            return 0
+        state = self._name_hash.copy()
+        state.update(b"%d" % sample)
+        return int.from_bytes(state.digest(), "big") >> 1
+
+    @cached_property
+    def _name_hash(self) -> blake2b:
+        """The part of a seed's hash that all samples share: copying it is cheaper than hashing the name again."""
+        name = f"{self.root}/{path_name(self.parent)}" + ("." if self.parent else "")
+        return blake2b(name.encode(), digest_size=8)
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A source that draws everything from a sampler and remembers nothing."""
+
+    sampler: Sampler
+
+    async def __call__(self, stream: Stream, samples: Sequence[int]) -> Sequence[Completion]:
+        requests = (
+            self.sampler(stream.prefix, stream.sampling, stream.seed(sample)) for sample in samples
+        )
+        return await gather(*requests)
+
+
+class Node(NamedTuple):
     """One edge of the forest and the node it leads to: what was asked for, and what came back."""
 
     path: Path
-    prefix: Tokens
-    """Prompt and all tokens of the ancestors, then `forced`: exactly what the model was given."""
+    stream: Stream
     forced: Tokens
-    sampling: Sampling
-    seed: int
     completion: Completion
+
+    @property
+    def prefix(self) -> Tokens:
+        """Prompt and all tokens of the ancestors, then `forced`: exactly what the model was given."""
+        return self.stream.prefix
+
+    @property
+    def sampling(self) -> Sampling:
+        return self.stream.sampling
+
+    @property
+    def seed(self) -> int:
+        return self.stream.seed(self.path[-1])
 
     @property
     def tokens(self) -> Tokens:
         """The whole sequence, prompt included, up to and with this node."""
-        return self.prefix + self.completion.tokens
+        return self.stream.prefix + self.completion.tokens
 
 
 @dataclass(eq=False)
@@ -74,7 +157,7 @@ class Forest:
     """
 
     prompt: Tokens
-    sampler: Sampler
+    source: Source
     root: str
     read: Callable[[Tokens], str | None]
     scorer: Scorer | None = None
@@ -86,14 +169,30 @@ class Forest:
 
         Raises ValueError when the node exists already or its parent does not.
         """
-        if path in self.nodes or not path:
-            raise ValueError(f"node {path} cannot be drawn: it exists already")
-        prefix = self.tokens(path[:-1]) + forced
-        seed = seed_of(self.root, path) if sampling.temperature > 0 else 0
-        completion = await self.sampler(prefix, sampling, seed)
-        node = Node(path, prefix, forced, sampling, seed, completion)
-        self.nodes[path] = node
+        if not path:
+            raise ValueError("node () cannot be drawn: it exists already")
+        (node,) = await self.extend_all(path[:-1], path[-1:], sampling, forced)
         return node
+
+    async def extend_all(
+        self, parent: Path, children: Sequence[int], sampling: Sampling, forced: Tokens = ()
+    ) -> list[Node]:
+        """Draw several continuations of one node, all at once: `(*parent, child)` for every number in `children`.
+
+        Raises ValueError when one exists already or the parent does not.
+        """
+        paths = [(*parent, child) for child in children]
+        for path in paths:
+            if path in self.nodes:
+                raise ValueError(f"node {path} cannot be drawn: it exists already")
+        stream = Stream(self.root, parent, self.tokens(parent) + forced, sampling)
+        completions = await self.source(stream, children)
+        drawn = [
+            Node(path, stream, forced, completion)
+            for path, completion in zip(paths, completions, strict=True)
+        ]
+        self.nodes.update(zip(paths, drawn, strict=True))
+        return drawn
 
     async def score(self, path: Path) -> float:
         """The scorer's opinion of the sequence that ends at `path`.

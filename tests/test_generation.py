@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling_exp.generation import Forest, seed_of
+from scaling_exp.generation import Forest, Fresh, seed_of
 from scaling_exp.types import Completion, Sampling
 
 PROMPT = (7, 8, 9)
@@ -22,7 +22,7 @@ async def echo(prefix, _sampling, seed):
 
 
 def forest(sampler=echo, **keywords):
-    return Forest(PROMPT, sampler, "0/model/problem", read=str, **keywords)
+    return Forest(PROMPT, Fresh(sampler), "0/model/problem", read=str, **keywords)
 
 
 @given(st.text(max_size=20), PATHS)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling_exp.engines.simulated import Distribution, Simulated
-from scaling_exp.generation import Forest
+from scaling_exp.generation import Forest, Fresh
 from scaling_exp.strategies import STRATEGIES, AdaptiveVoting, Greedy, ParallelSampling
 from scaling_exp.types import Sampling
 from scaling_exp.votes import count_votes, winners
@@ -31,7 +31,7 @@ def grow(strategy, respond, root="0/model/problem", num_slots=4):
 
     async def drawn():
         engine = Simulated(num_slots, 0.01, 0.001, respond).start()
-        forest = Forest(PROMPT, engine, root, read)
+        forest = Forest(PROMPT, Fresh(engine), root, read)
         await strategy(forest)
         await engine.close()
         return forest, engine

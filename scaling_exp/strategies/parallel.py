@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from asyncio import gather
+from collections import Counter
 from dataclasses import dataclass
 
-from scaling_exp.generation import Forest
+from scaling_exp.generation import Bound, Forest
 from scaling_exp.types import Sampling
 from scaling_exp.votes import count_votes, fewest_to_settle
 
 
 async def draw(forest: Forest, first: int, last: int, sampling: Sampling) -> None:
     """Draw and accept samples `first` <= i < `last`, all at once."""
-    await gather(*(forest.extend((i,), sampling) for i in range(first, last)))
-    for i in range(first, last):
-        forest.accept((i,))
+    for node in await forest.extend_all((), range(first, last), sampling):
+        forest.accept(node.path)
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,11 @@ class Greedy:
     max_tokens: int
 
     async def __call__(self, forest: Forest) -> None:
-        await draw(forest, 0, 1, Sampling(max_tokens=self.max_tokens, temperature=0.0))
+        await draw(forest, 0, 1, self.bound.sampling)
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(1, Sampling(max_tokens=self.max_tokens, temperature=0.0), is_exact=True)
 
     @property
     def max_new_tokens(self) -> int:
@@ -43,6 +46,10 @@ class ParallelSampling:
 
     async def __call__(self, forest: Forest) -> None:
         await draw(forest, 0, self.num_samples, self.sampling)
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self.num_samples, self.sampling, is_exact=True)
 
     @property
     def max_new_tokens(self) -> int:
@@ -64,12 +71,16 @@ class AdaptiveVoting:
         _check_sampled(self.num_samples, self.sampling)
 
     async def __call__(self, forest: Forest) -> None:
+        votes: Counter[str] = Counter()
         num_drawn = 0
-        while wave := fewest_to_settle(
-            count_votes(forest.answer((i,)) for i in range(num_drawn)), self.num_samples - num_drawn
-        ):
+        while wave := fewest_to_settle(votes, self.num_samples - num_drawn):
             await draw(forest, num_drawn, num_drawn + wave, self.sampling)
+            votes += count_votes(forest.answer((i,)) for i in range(num_drawn, num_drawn + wave))
             num_drawn += wave
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self.num_samples, self.sampling, is_exact=False)
 
     @property
     def max_new_tokens(self) -> int:

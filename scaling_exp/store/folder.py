@@ -1,0 +1,124 @@
+"""The folders: a store of runs that share one pool of draws, and the files of one run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scaling_exp.store.files import StoreError, locked_if_free, replacing, writing
+from scaling_exp.store.journal import Journal, whole_batches
+from scaling_exp.store.parts import Pool, seal, sealed_parts, sealing, set_aside_torn
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of runs that share one pool of draws."""
+
+    root: FilePath
+
+    def run(self, run_id: str) -> RunFolder:
+        """The folder of one run, which need not be there yet."""
+        return RunFolder(self.root / run_id)
+
+    def pool(self, fingerprint: str) -> Pool:
+        """The sealed draws of one model."""
+        return Pool(self.root, fingerprint)
+
+    def parts(self) -> frozenset[FilePath]:
+        """All that is sealed by now."""
+        return frozenset(sealed_parts(self.root))
+
+    def recover(self) -> int:
+        """Mend what crashes left: torn parts are set aside, and journals whose writers died become parts.
+
+        The number of draws found in journals. Raises StoreError when there is no room to write them.
+        """
+        if not self.root.is_dir():
+            return 0
+        with sealing(self.root):
+            set_aside_torn(self.root)
+            for leftover in self.root.glob("*/draws/.*.parquet.*"):
+                leftover.unlink()
+        return sum(map(_recovered, sorted(self.root.glob("*/draws/*.journal"))))
+
+    def drawing(self) -> list[str]:
+        """Runs that another process is drawing for at this moment."""
+        journals = sorted(self.root.glob("*/draws/*.journal"))
+        return sorted({each.parent.parent.name for each in journals if _has_writer(each)})
+
+
+def _recovered(journal: FilePath) -> int:
+    with locked_if_free(journal) as is_ours:
+        return seal(journal, list(whole_batches(journal)), frozenset()) if is_ours else 0
+
+
+def _has_writer(journal: FilePath) -> bool:
+    with locked_if_free(journal) as is_free:
+        return not is_free and journal.exists()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: FilePath
+
+    @property
+    def manifest(self) -> FilePath:
+        return self.path / "manifest.json"
+
+    def read_manifest(self) -> dict:
+        """Raises StoreError when there is none."""
+        if not self.manifest.is_file():
+            raise StoreError(
+                f"{self.path} is not a run: it has no manifest.json; give the folder that `run` printed"
+            )
+        return json.loads(self.manifest.read_text())
+
+    def write_json(self, name: str, content: Mapping) -> None:
+        """Write `name`.json."""
+        with self.replacing(f"{name}.json") as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n")
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write `name`.parquet so that a reader sees the old table or the new one, never half of it."""
+        with self.replacing(f"{name}.parquet") as partial:
+            pq.write_table(table, partial, compression="zstd")
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[FilePath]:
+        """A temporary path that becomes the file `name` when the block ends well. Raises StoreError."""
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path / name) as partial:
+            yield partial
+
+    def read_table(self, name: str) -> pa.Table:
+        """Raises StoreError when the run has not got that far."""
+        file = self.path / f"{name}.parquet"
+        if not file.is_file():
+            raise StoreError(f"{file} is missing: the run has not finished; run it again to go on")
+        return pq.read_table(file)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process alone. Raises StoreError when another one works on it."""
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreError(f"{self.path} is being written by another process") from None
+            yield
+
+    def journal(self, surveyed: frozenset[FilePath]) -> Journal:
+        """A writer of draws by one who knows what the parts `surveyed` hold; use it as a context."""
+        return Journal(self.path / "draws", surveyed)
