@@ -1,0 +1,60 @@
+"""Sources of completions that know the pool: one draws what is missing, the other only notes it."""
+
+from __future__ import annotations
+
+from asyncio import Task, ensure_future, gather
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from scaling_exp.generation import Sampler, Stream
+from scaling_exp.store.draws import Draw, Known, stream_of
+from scaling_exp.types import Completion
+
+NOT_DRAWN = Completion((), "length")
+
+
+@dataclass(eq=False)
+class Replay:
+    """A source that only knows what is drawn already; what is not is noted in `missing` and comes back empty."""
+
+    fingerprint: str
+    known: Known
+    missing: set[tuple[int, int]] = field(default_factory=set)
+    """(stream, sample) of every draw that was asked for in vain."""
+
+    async def __call__(self, stream: Stream, samples: Sequence[int]) -> Sequence[Completion]:
+        name = stream_of(self.fingerprint, stream)
+        known = self.known.get(name, {})
+        self.missing.update((name, sample) for sample in samples if sample not in known)
+        return [known.get(sample, NOT_DRAWN) for sample in samples]
+
+
+@dataclass(eq=False)
+class Pooled:
+    """A source that asks the pool before the sampler, and never asks the sampler twice for one draw.
+
+    `record` is told of every new draw as it finishes.
+    """
+
+    model: str
+    fingerprint: str
+    known: Known
+    sampler: Sampler
+    record: Callable[[Draw], None]
+    _drawing: dict[int, dict[int, Task[Completion]]] = field(default_factory=dict)
+
+    async def __call__(self, stream: Stream, samples: Sequence[int]) -> Sequence[Completion]:
+        name = stream_of(self.fingerprint, stream)
+        known = self.known.setdefault(name, {})
+        drawing = self._drawing.setdefault(name, {})
+        for sample in samples:
+            if sample not in known and sample not in drawing:
+                drawing[sample] = ensure_future(self._draw(stream, sample, known))
+        await gather(*(drawing[sample] for sample in samples if sample not in known))
+        return [known[sample] for sample in samples]
+
+    async def _draw(self, stream: Stream, sample: int, known: dict[int, Completion]) -> Completion:
+        completion = await self.sampler(stream.prefix, stream.sampling, stream.seed(sample))
+        known[sample] = completion
+        self.record(Draw(self.model, self.fingerprint, stream, sample, completion))
+        return completion
