@@ -1,20 +1,71 @@
-"""What is seen while a run works: a bar per model on a terminal, a line every few seconds in a pipe."""
+"""What is seen while a run works: a bar per model on a terminal, a line every few seconds in a pipe.
+
+And what is kept of it: a record per model for the manifest, a row per replica and model for `engines.parquet`.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from scaling_exp.cluster import Event
+from scaling_exp.dispatch import Event, Report
 from scaling_exp.engines import Counters
 
 LINE_SECONDS = 5.0
+BAR_SECONDS = 0.1
+
+
+@dataclass(eq=False)
+class Shift:
+    """One replica's time with one model, as last reported. Moments are seconds since the run began."""
+
+    replica: int
+    model: str
+    begun: float
+    """When the replica was asked for, or when it gave up its last model."""
+    start_seconds: float
+    load_seconds: float
+    last: float
+    num_draws: int = 0
+    num_output_tokens: int = 0
+    report: Report = field(default_factory=Report)
+
+    def add(self, report: Report, now: float) -> None:
+        self.report, self.last = report, now
+        self.num_draws += report.num_draws
+        self.num_output_tokens += report.num_output_tokens
+
+    @property
+    def drain_seconds(self) -> float:
+        return self.report.seconds - self.report.full_seconds
+
+    def row(self) -> dict[str, Any]:
+        counters, full = self.report.counters, self.report.full
+        return {
+            "replica": self.replica,
+            "model": self.model,
+            "num_draws": self.num_draws,
+            "output_tokens": self.num_output_tokens,
+            "start_seconds": self.start_seconds,
+            "load_seconds": self.load_seconds,
+            "wall_seconds": self.report.seconds,
+            "busy_seconds": counters.busy_seconds,
+            "drain_seconds": self.drain_seconds,
+            "num_slots": counters.num_slots,
+            "occupancy": counters.occupancy,
+            "full_occupancy": full.occupancy,
+            "prefix_cache_hit_rate": _share(counters.cached_tokens, counters.prompt_tokens),
+            "preemptions": counters.num_preemptions,
+            "queue_wait_seconds": _share(counters.queue_seconds, counters.num_requests),
+        }
 
 
 @dataclass
@@ -26,46 +77,68 @@ class Tally:
     num_problems_finished: int = 0
     num_draws: int = 0
     num_output_tokens: int = 0
-    in_flight: dict[int, int] = field(default_factory=dict)
-    load_seconds: list[float] = field(default_factory=list)
+    shifts: list[Shift] = field(default_factory=list)
     first: float | None = None
     last: float = 0.0
 
-    def add(self, event: Event, now: float) -> None:
-        if event.load_seconds:
-            self.load_seconds.append(round(event.load_seconds, 2))
+    def add(self, report: Report, now: float) -> None:
         self.first = now if self.first is None else self.first
         self.last = now
-        self.num_problems_finished += event.num_problems_finished
-        self.num_draws += event.num_draws
-        self.num_output_tokens += event.num_output_tokens
-        self.in_flight[event.replica] = event.num_in_flight
+        self.num_problems_finished += len(report.finished)
+        self.num_draws += report.num_draws
+        self.num_output_tokens += report.num_output_tokens
+
+    @property
+    def num_in_flight(self) -> int:
+        return sum(shift.report.num_in_flight for shift in self.shifts)
+
+    @property
+    def wall_seconds(self) -> float:
+        """Since the model was loaded first."""
+        return self.last - (self.first or self.last)
 
     @property
     def tokens_per_second(self) -> float:
         """Output tokens a second since the model was loaded first."""
-        seconds = self.last - (self.first or self.last)
-        return self.num_output_tokens / seconds if seconds > 0 else 0.0
+        return self.num_output_tokens / self.wall_seconds if self.wall_seconds > 0 else 0.0
 
-    def summary(self, counters: Sequence[Counters]) -> dict[str, Any]:
-        """For the manifest: what drawing from this model took, over all replicas that held it."""
-        prompt_tokens = sum(each.prompt_tokens for each in counters)
-        slot_steps = sum(each.slot_steps for each in counters)
-        offered = sum(each.steps * each.num_slots for each in counters)
+    def summary(self) -> dict[str, Any]:
+        """For the manifest: what drawing from this model took, over all replicas that held it.
+
+        `full_occupancy` is that until each replica had admitted its last job, `drain_share` the share of the replicas'
+        time after that; `queue_wait_seconds` the mean wait of a request in the engine.
+        """
+        counters = reduce(add, (each.report.counters for each in self.shifts), Counters())
+        full = reduce(add, (each.report.full for each in self.shifts), Counters())
+        seconds = sum(each.report.seconds for each in self.shifts)
         return {
             "num_draws": self.num_draws,
             "num_drawn_now": self.num_draws,
             "output_tokens": self.num_output_tokens,
-            "wall_seconds": round(self.last - (self.first or self.last), 2),
+            "wall_seconds": round(self.wall_seconds, 2),
             "tokens_per_second": round(self.tokens_per_second),
-            "occupancy": round(slot_steps / offered, 4) if offered else None,
-            "prefix_cache_hit_rate": (
-                round(sum(each.cached_tokens for each in counters) / prompt_tokens, 4)
-                if prompt_tokens
-                else None
+            "occupancy": _rounded(counters.occupancy),
+            "full_occupancy": _rounded(full.occupancy),
+            "prefix_cache_hit_rate": _rounded(
+                _share(counters.cached_tokens, counters.prompt_tokens)
             ),
-            "load_seconds": max(self.load_seconds, default=None),
+            "preemptions": counters.num_preemptions,
+            "queue_wait_seconds": _rounded(_share(counters.queue_seconds, counters.num_requests)),
+            "drain_share": _rounded(
+                _share(sum(each.drain_seconds for each in self.shifts), seconds)
+            ),
+            "load_seconds": max(
+                (round(each.load_seconds, 2) for each in self.shifts), default=None
+            ),
         }
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 class Display:
@@ -73,9 +146,11 @@ class Display:
 
     def __init__(self, expected: Mapping[str, tuple[int, int]]) -> None:
         self.tallies = {name: Tally(*counts) for name, counts in expected.items()}
+        self.shifts: dict[int, Shift] = {}
         self.started = time.perf_counter()
+        self.ended: float | None = None
         self.first_draw_seconds: float | None = None
-        self._next_line = LINE_SECONDS
+        self._next_look = 0.0
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description:>12}"),
@@ -88,7 +163,7 @@ class Display:
     def __enter__(self) -> Display:
         total = sum(tally.num_draws_expected for tally in self.tallies.values())
         print(
-            f"drawing up to {total:,} samples from {len(self.tallies)} models; starting Ray and vLLM ...",
+            f"drawing up to {total:,} samples from {len(self.tallies)} models; starting Ray and engines ...",
             file=sys.stderr,
         )
         if sys.stderr.isatty():
@@ -100,41 +175,82 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended = self._now()
+        self._show()
         if self._bars:
             self._progress.stop()
-        else:
-            self._print_line()
 
     def update(self, event: Event) -> None:
         """Take in what a replica reported."""
-        now = time.perf_counter() - self.started
+        now = self._now()
         tally = self.tallies[event.model]
-        tally.add(event, now)
-        if event.num_draws and self.first_draw_seconds is None:
+        if event.shift not in self.shifts:
+            self._begin(event, tally, now)
+        self.shifts[event.shift].add(event.report, now)
+        tally.add(event.report, now)
+        if event.report.num_draws and self.first_draw_seconds is None:
             self.first_draw_seconds = round(now, 2)
-        if self._bars:
-            self._progress.update(
-                self._bars[event.model], completed=tally.num_draws, state=self._state(tally)
-            )
-        elif now >= self._next_line:
-            self._next_line = now + LINE_SECONDS
+        if now >= self._next_look:
+            self._next_look = now + (BAR_SECONDS if self._bars else LINE_SECONDS)
+            self._show()
+
+    def _begin(self, event: Event, tally: Tally, now: float) -> None:
+        begun = now - event.start_seconds - event.load_seconds
+        shift = Shift(
+            event.replica, event.model, begun, event.start_seconds, event.load_seconds, now
+        )
+        self.shifts[event.shift] = shift
+        tally.shifts.append(shift)
+
+    def engine_rows(self) -> list[dict[str, Any]]:
+        """For `engines.parquet`: one row for every time that a replica held a model."""
+        return [shift.row() for shift in self.shifts.values()]
+
+    @property
+    def share_without_tokens(self) -> float | None:
+        """Share of the replicas' time in which they made no tokens: imports, loads, waiting for others to drain.
+
+        A replica's time runs until the end of the run, or until it was last heard of if another took its place. None
+        for an engine that does not know when it was busy.
+        """
+        busy = sum(shift.report.counters.busy_seconds for shift in self.shifts.values())
+        return _rounded(1 - busy / self._replica_seconds()) if busy else None
+
+    def _replica_seconds(self) -> float:
+        begun: dict[int, float] = {}
+        last: dict[int, float] = {}
+        for shift in self.shifts.values():
+            begun.setdefault(shift.replica, shift.begun)
+            last[shift.replica] = shift.last
+        end = self._now() if self.ended is None else self.ended
+        is_replaced = {name for name in last if any(begun[other] > last[name] for other in begun)}
+        return sum((last[name] if name in is_replaced else end) - begun[name] for name in begun)
+
+    def _now(self) -> float:
+        return time.perf_counter() - self.started
+
+    def _show(self) -> None:
+        if not self._bars:
             self._print_line()
+        for name, task in self._bars.items():
+            tally = self.tallies[name]
+            self._progress.update(task, completed=tally.num_draws, state=self._state(tally))
 
     def _state(self, tally: Tally) -> str:
         return (
             f"{tally.num_problems_finished}/{tally.num_problems} problems, {tally.num_draws:,} samples,"
-            f" {tally.tokens_per_second:,.0f} tok/s, {sum(tally.in_flight.values())} in flight"
+            f" {tally.tokens_per_second:,.0f} tok/s, {tally.num_in_flight} in flight"
         )
 
     def _print_line(self) -> None:
-        now = time.perf_counter() - self.started
+        now = self._now()
         drawn = sum(tally.num_draws for tally in self.tallies.values())
         expected = sum(tally.num_draws_expected for tally in self.tallies.values())
         left = (now * (expected - drawn) / drawn) if drawn else float("nan")
         busy = [
             f"{name}: {self._state(tally)}"
             for name, tally in self.tallies.items()
-            if sum(tally.in_flight.values()) or tally.num_problems_finished < tally.num_problems
+            if tally.num_in_flight or tally.num_problems_finished < tally.num_problems
             if tally.first is not None
         ]
         eta = f"ETA {left:.0f} s" if drawn else "starting"

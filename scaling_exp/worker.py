@@ -1,0 +1,175 @@
+"""A worker: an engine, its gate, and the coroutines of the jobs that it was handed.
+
+It runs where the engine runs, so nothing but finished draws ever travels. It knows no Ray: what calls it is an actor, a
+test or nothing at all. Its job boundary is the one place where a failure becomes a value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from scaling_exp.dispatch import Job, Report
+from scaling_exp.engines import Counters, EngineConfig, EngineDied, RequestFailed
+from scaling_exp.generation import Forest, Strategy
+from scaling_exp.models import Model
+from scaling_exp.runtime import Gate, run_all
+from scaling_exp.store import Draw, Pooled, encode
+from scaling_exp.tasks import Task
+from scaling_exp.types import Tokens
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a worker must know besides jobs."""
+
+    engine: EngineConfig
+    strategies: Mapping[str, Strategy]
+    task: Task
+
+
+class Worker:
+    """Holds one model at a time and draws the jobs of it that it was handed, in that order."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.running: asyncio.Future[None] | None = None
+        self.changed = asyncio.Event()
+
+    async def start(self) -> None:
+        """Import the engine."""
+        self.engine = self.work.engine.start()
+
+    async def hold(self, model: Model) -> None:
+        """Make `model` the one that jobs are drawn from; what is open is dropped."""
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.wait([self.running])
+        await self.engine.hold(model)
+        self.engine.counters = Counters(num_slots=self.engine.num_slots)
+        self.model = model
+        self.gate = Gate(self.engine)
+        self.jobs: deque[Job] = deque()
+        self.num_open = self.num_queued = self.num_started = 0
+        self.draws: list[Draw] = []
+        self.report = Report()
+        self.loaded_at = time.perf_counter()
+        self._note_full()
+        self.running = asyncio.ensure_future(run_all(self._admitted(), self._run, self.gate))
+
+    async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
+        """Take jobs; report when it runs low, and after `seconds` at the latest."""
+        self.jobs.extend(jobs)
+        self.num_open += len(jobs)
+        self.num_queued += sum(job.num_draws for job in jobs)
+        self.changed.set()
+        deadline = time.perf_counter() + seconds
+        while (
+            not self._is_worth_telling(bool(jobs)) and (left := deadline - time.perf_counter()) > 0
+        ):
+            await self._wait(left)
+        return self._take_report()
+
+    async def release(self, model: str, num_draws: int) -> list[str]:
+        """Give back jobs of the model from the end of the queue, worth about so many draws."""
+        released: list[str] = []
+        while self.model.name == model and self.jobs and num_draws > 0:
+            job = self.jobs.pop()
+            num_draws -= job.num_draws
+            self.num_queued -= job.num_draws
+            self.num_open -= 1
+            released.append(job.problem)
+        return released
+
+    def _take_report(self) -> Report:
+        report, self.report = self.report, Report(bug=self.report.bug, death=self.report.death)
+        draws, self.draws = self.draws, []
+        report.draws, report.num_draws = encode(draws) if draws else b"", len(draws)
+        report.num_output_tokens = sum(len(draw.completion.tokens) for draw in draws)
+        report.num_wanted = max(0, self._lookahead() - self.num_queued)
+        report.num_free = max(0, self.gate.target - self.gate.num_in_flight)
+        report.num_queued = self.num_queued
+        report.num_in_flight = self.gate.num_in_flight
+        report.counters, report.seconds = replace(self.engine.counters), self._seconds()
+        report.full, report.full_seconds = self.full, self.full_seconds
+        self.num_started = 0
+        return report
+
+    def _lookahead(self) -> int:
+        """Draws that the queue should hold: an engine full, or twice what was started since the last report."""
+        return max(self.gate.target, 2 * self.num_started)
+
+    def _is_worth_telling(self, was_handed_jobs: bool) -> bool:
+        runs_low = was_handed_jobs and 2 * self.num_queued < self._lookahead()
+        return runs_low or not self.num_open or bool(self.report.bug or self.report.death)
+
+    async def _wait(self, seconds: float) -> None:
+        self.changed.clear()
+        waiting = asyncio.ensure_future(self.changed.wait())
+        await asyncio.wait([waiting], timeout=seconds)
+        waiting.cancel()
+
+    async def _admitted(self) -> AsyncIterator[Job]:
+        """Jobs as the gate opens for them: until then they can be given back."""
+        while True:
+            await self.gate.opening()
+            while not self.jobs:
+                await self._wait(60.0)
+            job = self.jobs.popleft()
+            self.num_queued -= job.num_draws
+            self.num_started += job.num_draws
+            yield job
+            if not self.jobs:
+                self._note_full()
+            self.changed.set()
+
+    def _note_full(self) -> None:
+        """From now on the engine may only be draining."""
+        self.full, self.full_seconds = replace(self.engine.counters), self._seconds()
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.loaded_at
+
+    async def _run(self, job: Job) -> None:
+        """The job boundary: whatever a job raises is reported."""
+        try:
+            await self._draw(job)
+            self.report.finished.append(job.problem)
+        except EngineDied as error:
+            self.report.death = str(error) or "the engine died"
+        except RequestFailed as error:
+            self.report.refused[job.problem] = str(error)
+        except Exception:  # noqa: BLE001 - a bug travels to the driver with its trace and ends the run there
+            self.report.bug = traceback.format_exc()
+        self.num_open -= 1
+        self.changed.set()
+
+    async def _draw(self, job: Job) -> None:
+        """Run all strategies of a job. When it fails no draw of it is recorded any more: it will be drawn again."""
+        is_open = True
+
+        def record(draw: Draw) -> None:
+            if is_open:
+                self.draws.append(draw)
+
+        known = {stream: dict(samples) for stream, samples in job.known.items()}
+        pooled = Pooled(self.model.name, self.model.fingerprint, known, self.gate, record)
+        running = [
+            asyncio.ensure_future(
+                self.work.strategies[name](Forest(job.prompt, pooled, job.root, self._read))
+            )
+            for name in job.strategies
+        ]
+        try:
+            await asyncio.gather(*running)
+        finally:
+            is_open = False
+            for each in running:
+                each.cancel()
+
+    def _read(self, tokens: Tokens) -> str | None:
+        return self.work.task.read(self.model.decode(tokens))
