@@ -7,8 +7,9 @@ text appears only in `Forest.answer`. This module knows no engine, no file and n
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import gather
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -222,3 +223,14 @@ class Forest:
     def generated(self, path: Path) -> Tokens:
         """Tokens after the prompt, forced ones included."""
         return self.tokens(path)[len(self.prompt) :]
+
+
+def grow(planted: Iterable[tuple[Strategy, Forest]]) -> None:
+    """Run each strategy over its forest, one after another: for sources that answer at once."""
+    # Returns nothing: the result of `asyncio.run` is formatted as text on the way, which takes seconds for forests.
+    asyncio.run(_grow(planted))
+
+
+async def _grow(planted: Iterable[tuple[Strategy, Forest]]) -> None:
+    for strategy, forest in planted:
+        await strategy(forest)

@@ -17,7 +17,7 @@ from scaling_exp.store.draws import DRAWS, Draw, Known, draw_key, encode, sampli
 from scaling_exp.store.files import StoreError
 from scaling_exp.store.folder import RunFolder, Store
 from scaling_exp.store.journal import Journal
-from scaling_exp.store.parts import Index, Pool, known_by_root
+from scaling_exp.store.parts import Index, Pool, completions, known_by_root
 from scaling_exp.store.sources import Pooled, Replay
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "RunFolder",
     "Store",
     "StoreError",
+    "completions",
     "draw_key",
     "encode",
     "known_by_root",

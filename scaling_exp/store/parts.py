@@ -273,7 +273,7 @@ class Pool:
         ]
         if not tables:
             return DRAWS.empty_table().select(list(columns))
-        return pa.concat_tables(tables).unify_dictionaries()
+        return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
 
 @lru_cache(maxsize=16)

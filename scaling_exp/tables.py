@@ -1,0 +1,266 @@
+"""A run's tables, made by replaying its strategies over the pool: a function of the pool and of nothing else.
+
+Problems are replayed a few hundred at a time and rows are streamed to disk, so a run of any size fits in memory. Each
+distinct completion is decoded, read and graded once a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from scaling_exp.generation import Forest, Strategy, Stream, grow, path_name
+from scaling_exp.store import Pool, RunFolder, StoreError, completions, stream_of
+from scaling_exp.survey import Prompted
+from scaling_exp.tasks import Task
+from scaling_exp.types import Completion, Path, Problem, Tokens
+
+TOKENS_PER_CHUNK = 1 << 22
+"""At most so many new tokens are in memory at a time."""
+
+GRADES = pa.schema([("problem", pa.string()), ("answer", pa.string()), ("is_correct", pa.bool_())])
+PROBLEMS = pa.schema([(name, pa.string()) for name in ("problem", "level", "prompt", "answer")])
+TRACES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("model", "strategy", "problem", "path")),
+        ("is_accepted", pa.bool_()),
+        ("num_forced_tokens", pa.int32()),
+        ("num_output_tokens", pa.int32()),
+        ("key", pa.string()),
+    ]
+)
+SAMPLES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("model", "strategy", "problem", "level")),
+        ("sample", pa.int32()),
+        ("answer", pa.string()),
+        ("is_correct", pa.bool_()),
+        ("truncated", pa.bool_()),
+        *((f"num_{name}_tokens", pa.int32()) for name in ("prompt", "cached", "output")),
+        ("text", pa.string()),
+        ("seed", pa.int64()),
+        ("key", pa.string()),
+    ]
+)
+REPLAYED = (
+    *("root", "stream", "sample", "tokens", "finish_reason", "num_cached_tokens"),
+    *("seed", "key"),
+)
+
+
+def write_tables(
+    folder: RunFolder,
+    prompted: Sequence[tuple[Prompted, Pool]],
+    strategies: Mapping[str, Strategy],
+    task: Task,
+) -> None:
+    """Traces, grades, problems and the tidy samples of a run whose draws are all there; one pool a model.
+
+    Raises StoreError when a draw is not there.
+    """
+    problems = prompted[0][0].problems
+    with ExitStack() as files:
+        schemas = {"traces": TRACES, "samples": SAMPLES, "grades": GRADES, "problems": PROBLEMS}
+        write = {
+            name: files.enter_context(_streaming(folder, name, schema))
+            for name, schema in schemas.items()
+        }
+        write["problems"].write_table(_problem_table(problems))
+        num_problems = _problems_per_chunk(strategies)
+        for first in range(0, len(problems), num_problems):
+            grades = Grades(task)
+            for every, pool in prompted:
+                replayed = replay(every.slice(first, first + num_problems), pool, strategies, task)
+                write["traces"].write_table(replayed.traces())
+                write["samples"].write_table(replayed.samples(grades))
+            write["grades"].write_table(grades.table())
+
+
+def _problems_per_chunk(strategies: Mapping[str, Strategy]) -> int:
+    """A function of the experiment alone, so that equal runs write equal tables."""
+    most = sum(each.bound.num_samples * each.max_new_tokens for each in strategies.values())
+    return max(1, TOKENS_PER_CHUNK // max(1, most))
+
+
+@dataclass(eq=False)
+class Grades:
+    """Whether an answer to a problem is right; every distinct one is graded once."""
+
+    task: Task
+    _is_correct: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def __call__(self, problem: Problem, answer: str | None) -> bool:
+        """False for None, which is no answer."""
+        if answer is None:
+            return False
+        key = (problem.name, answer)
+        if key not in self._is_correct:
+            self._is_correct[key] = self.task.grade(problem, answer)
+        return self._is_correct[key]
+
+    def table(self) -> pa.Table:
+        """One row per distinct answer to a problem."""
+        problems, answers = [list(each) for each in zip(*self._is_correct, strict=True)] or [[], []]
+        return pa.table([problems, answers, list(self._is_correct.values())], GRADES)
+
+
+@dataclass(eq=False)
+class Located:
+    """A source that answers from a table of draws and remembers which row each node came from."""
+
+    fingerprint: str
+    rows: Mapping[int, Mapping[int, int]]
+    """By stream, then by sample."""
+    completions: Sequence[Completion]
+    row_of: dict[Path, int] = field(default_factory=dict)
+
+    async def __call__(self, stream: Stream, samples: Sequence[int]) -> Sequence[Completion]:
+        in_stream = self.rows.get(stream_of(self.fingerprint, stream), {})
+        try:
+            rows = [in_stream[sample] for sample in samples]
+        except KeyError as absent:
+            raise StoreError(
+                f"the pool lacks sample {path_name(stream.parent)}.{absent} of {stream.root};"
+                " run the same command again"
+            ) from absent
+        self.row_of.update(
+            ((*stream.parent, at), row) for at, row in zip(samples, rows, strict=True)
+        )
+        return [self.completions[row] for row in rows]
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One strategy's forest of one problem, and the row of every node's draw."""
+
+    strategy: str
+    problem: Problem
+    forest: Forest
+    row_of: Mapping[Path, int]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The forests of a chunk of problems, the table of their draws, and how the model's tokens read."""
+
+    model: str
+    draws: pa.Table
+    grown: Sequence[Grown]
+    text: Callable[[Tokens], str]
+
+    def traces(self) -> pa.Table:
+        """One row per node of every forest."""
+        nodes = [(each, list(each.forest.nodes.values())) for each in self.grown]
+        rows = [each.row_of[node.path] for each, mine in nodes for node in mine]
+        accepted = [set(each.forest.accepted) for each in self.grown]
+        columns = [
+            *self._names([len(mine) for _, mine in nodes], with_level=False),
+            pa.array([path_name(node.path) for _, mine in nodes for node in mine]),
+            [
+                node.path in leaves
+                for (_, mine), leaves in zip(nodes, accepted, strict=True)
+                for node in mine
+            ],
+            [len(node.forced) for _, mine in nodes for node in mine],
+            [len(node.completion.tokens) for _, mine in nodes for node in mine],
+            self.draws["key"].take(rows),
+        ]
+        return pa.table(columns, TRACES)
+
+    def samples(self, grades: Grades) -> pa.Table:
+        """One row per accepted leaf."""
+        leaves = [(each, path) for each in self.grown for path in each.forest.accepted]
+        rows = [each.row_of[path] for each, path in leaves]
+        generated = [each.forest.generated(path) for each, path in leaves]
+        answers = [
+            each.forest.read(tokens) for (each, _), tokens in zip(leaves, generated, strict=True)
+        ]
+        is_correct = [
+            grades(each.problem, answer) for (each, _), answer in zip(leaves, answers, strict=True)
+        ]
+        counts = [len(each.forest.accepted) for each in self.grown]
+        prompt_tokens = np.repeat([len(each.forest.prompt) for each in self.grown], counts)
+        columns = [
+            *self._names(counts, with_level=True),
+            [path[0] for _, path in leaves],
+            answers,
+            is_correct,
+            _equals(self.draws["finish_reason"].take(rows), "length"),
+            prompt_tokens.astype(np.int32),
+            self.draws["num_cached_tokens"].take(rows),
+            [len(tokens) for tokens in generated],
+            [self.text(tokens) for tokens in generated],
+            self.draws["seed"].take(rows),
+            self.draws["key"].take(rows),
+        ]
+        return pa.table(columns, SAMPLES)
+
+    def _names(self, counts: Sequence[int], *, with_level: bool) -> list[pa.Array]:
+        """The columns that are the same for all rows of a forest."""
+        columns = [
+            [self.model] * len(self.grown),
+            [each.strategy for each in self.grown],
+            [each.problem.name for each in self.grown],
+            [each.problem.level for each in self.grown],
+        ]
+        at = pa.array(np.repeat(np.arange(len(counts)), counts))
+        return [pa.array(each, pa.string()).take(at) for each in columns[: 4 if with_level else 3]]
+
+
+def replay(
+    prompted: Prompted, pool: Pool, strategies: Mapping[str, Strategy], task: Task
+) -> Replayed:
+    """Grow every strategy's forest of some problems from the draws in the pool."""
+    draws = pool.rows(prompted.roots, REPLAYED)
+    text = cache(prompted.model.decode)
+    read = cache(lambda tokens: task.read(text(tokens)))
+    rows, said = _rows_by_root(draws), completions(draws)
+    grown = []
+    for problem, prompt, root in zip(
+        prompted.problems, prompted.prompts, prompted.roots, strict=True
+    ):
+        for name in strategies:
+            source = Located(prompted.model.fingerprint, rows.get(root, {}), said)
+            grown.append(Grown(name, problem, Forest(prompt, source, root, read), source.row_of))
+    grow((strategies[each.strategy], each.forest) for each in grown)
+    return Replayed(prompted.model.name, draws, grown, text)
+
+
+def _rows_by_root(draws: pa.Table) -> dict[str, dict[int, dict[int, int]]]:
+    """Row numbers by root, stream and sample. Of equal draws the first counts."""
+    rows: dict[str, dict[int, dict[int, int]]] = {}
+    names = (draws[name].to_pylist() for name in ("root", "stream", "sample"))
+    for row, (root, stream, sample) in enumerate(zip(*names, strict=True)):
+        rows.setdefault(root, {}).setdefault(stream, {}).setdefault(sample, row)
+    return rows
+
+
+def _problem_table(problems: Sequence[Problem]) -> pa.Table:
+    columns = [
+        [each.name for each in problems],
+        [each.level for each in problems],
+        [each.prompt for each in problems],
+        [each.answer for each in problems],
+    ]
+    return pa.table(columns, PROBLEMS)
+
+
+def _equals(column: pa.ChunkedArray, value: str) -> pa.ChunkedArray:
+    return pc.call_function("equal", [column, pa.scalar(value)])
+
+
+@contextmanager
+def _streaming(folder: RunFolder, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A writer of the run's table `name`, which takes its place when the block ends well."""
+    with (
+        folder.replacing(f"{name}.parquet") as partial,
+        pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+    ):
+        yield writer
