@@ -7,42 +7,42 @@ from the speed of earlier runs in the store, and is not given where there was no
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path as FilePath
-from statistics import mean
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from scaling_exp.analysis.cost import decode_flops, prefill_flops
-from scaling_exp.experiment import Experiment, Traced, survey
+from scaling_exp.experiment import Experiment, survey_pool
+from scaling_exp.survey import Survey
+
+PROBLEMS_TO_MEASURE = 256
 
 
 def plan(experiment: Experiment) -> str:
     """A table with one row a model and a total. Raises UserError as `run` would."""
-    traced = survey(experiment)
     speeds = known_speeds(FilePath(experiment.store))
     table = Table(title=f"{experiment.run_id}: what `run` would draw", title_justify="left")
     for column in ("model", "in the pool", "to draw, at most", "output tokens", "FLOPs", "seconds"):
         table.add_column(column, justify="left" if column == "model" else "right")
     totals = [0, 0, 0.0, 0.0]
-    for model in experiment.models:
-        mine = [each for each in traced if each.model.name == model.name]
-        num_known = sum(len(each.known) for each in mine)
-        num_missing = sum(len(each.all_missing) for each in mine)
-        length, is_measured = expected_length(experiment, mine)
+    for mine in survey_pool(experiment):
+        num_known, num_missing = int(mine.num_known_P.sum()), int(mine.num_missing_P.sum())
+        measured = mean_length(mine)
+        length = measured or max(each.max_new_tokens for each in experiment.strategies.values())
         tokens = num_missing * length
         flops = expected_flops(mine, length)
-        speed = speeds.get(model.name)
+        speed = speeds.get(mine.model.name)
         seconds = tokens / speed if speed else None
         for index, amount in enumerate((num_known, num_missing, tokens, flops)):
             totals[index] += amount
         table.add_row(
-            model.name,
+            mine.model.name,
             f"{num_known:,}",
             f"{num_missing:,}",
-            f"{'' if is_measured else '<= '}{tokens:,.0f}",
+            f"{'' if measured else '<= '}{tokens:,.0f}",
             f"{flops:.2e}",
             "not known yet" if seconds is None else f"{seconds:,.0f}",
         )
@@ -55,23 +55,24 @@ def plan(experiment: Experiment) -> str:
     return text.getvalue()
 
 
-def expected_length(experiment: Experiment, traced: Sequence[Traced]) -> tuple[float, bool]:
-    """Mean output tokens of a draw, and whether it was measured (else it is the longest that is allowed)."""
-    lengths = [len(known.tokens) for each in traced for known in each.known.values()]
-    if lengths:
-        return mean(lengths), True
-    return max(strategy.max_new_tokens for strategy in experiment.strategies.values()), False
+def mean_length(surveyed: Survey) -> float | None:
+    """Mean output tokens of the draws that are known of some of the problems; None when none is."""
+    known = np.flatnonzero(surveyed.num_known_P)
+    some = known[:: len(known) // PROBLEMS_TO_MEASURE + 1]
+    rows = surveyed.pool.rows([surveyed.prompted.roots[at] for at in some], ("root", "tokens"))
+    lengths = np.diff(rows["tokens"].combine_chunks().offsets.to_numpy())
+    return float(lengths.mean()) if len(lengths) else None
 
 
-def expected_flops(traced: Sequence[Traced], length: float) -> float:
+def expected_flops(surveyed: Survey, length: float) -> float:
     """Prefill of every prompt that has something to draw, and decoding of what is missing."""
+    architecture = surveyed.model.facts.architecture
     total = 0.0
-    for each in traced:
-        architecture = each.model.facts.architecture
-        if each.all_missing:
-            total += float(prefill_flops(architecture, len(each.prompt)))
-            one = float(decode_flops(architecture, len(each.prompt), round(length)))
-            total += len(each.all_missing) * one
+    for at in surveyed.problems_to_draw:
+        num_prompt = len(surveyed.prompted.prompts[at])
+        total += float(prefill_flops(architecture, num_prompt))
+        one = float(decode_flops(architecture, num_prompt, round(length)))
+        total += int(surveyed.num_missing_P[at]) * one
     return total
 
 

@@ -8,7 +8,7 @@ Axes: P problems, in the order of their roots, as parts are sorted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -39,21 +39,26 @@ class Prompted:
     def of(
         cls,
         model: Model,
-        task: Task,
+        problems: Sequence[Problem],
         seed: int,
         strategies: Mapping[str, Strategy],
-        left_out: frozenset[str] = frozenset(),
     ) -> Prompted:
-        """All problems of a task but those named in `left_out`.
-
-        Raises UserError when the model cannot take the prompts or what strategies want to add to them.
-        """
-        kept = (each for each in task.problems() if each.name not in left_out)
-        problems = sorted(kept, key=lambda each: each.name)
-        prompts = model.encode([problem.prompt for problem in problems])
+        """Raises UserError when the model cannot take the prompts or what strategies want to add to them."""
+        ordered = sorted(problems, key=lambda each: each.name)
+        prompts = model.encode([problem.prompt for problem in ordered])
         _check_lengths(model, prompts, strategies)
-        roots = [f"{seed}/{model.name}/{problem.name}" for problem in problems]
-        return cls(model, problems, prompts, roots)
+        roots = [f"{seed}/{model.name}/{problem.name}" for problem in ordered]
+        return cls(model, ordered, prompts, roots)
+
+    def without(self, left_out: Collection[str]) -> Prompted:
+        """All problems but those with the given names."""
+        kept = [at for at, each in enumerate(self.problems) if each.name not in left_out]
+        return Prompted(
+            self.model,
+            [self.problems[at] for at in kept],
+            [self.prompts[at] for at in kept],
+            [self.roots[at] for at in kept],
+        )
 
     def slice(self, first: int, last: int) -> Prompted:
         """Problems `first` <= i < `last`."""
@@ -103,9 +108,13 @@ class Survey:
         return self.prompted.model
 
     @property
-    def is_complete(self) -> bool:
-        """Whether nothing is missing."""
-        return not any(lacks_P.any() for lacks_P in self.lacks_P.values())
+    def problems_to_draw(self) -> list[int]:
+        """Positions of the problems of which a strategy misses draws."""
+        return np.flatnonzero(np.any(list(self.lacks_P.values()), axis=0)).tolist()
+
+    def strategies_to_draw(self, at: int) -> tuple[str, ...]:
+        """Strategies that miss draws of the problem at a position."""
+        return tuple(name for name, lacks_P in self.lacks_P.items() if lacks_P[at])
 
 
 def survey(
@@ -172,7 +181,7 @@ def _needs_nothing(
     unsure = np.flatnonzero(unsure_P)
     for start in range(0, len(unsure), PROBLEMS_PER_REPLAY):
         chosen = unsure[start : start + PROBLEMS_PER_REPLAY].tolist()
-        known = known_by_root(pool.rows([prompted.roots[at] for at in chosen]))
+        known = known_by_root([pool.rows([prompted.roots[at] for at in chosen])])
         needs_nothing_P[chosen] = [
             not replay.missing for replay in _replay(prompted, strategy, task, chosen, known)
         ]

@@ -49,6 +49,21 @@ SAMPLES = pa.schema(
         ("key", pa.string()),
     ]
 )
+ENGINES = pa.schema(
+    [
+        ("replica", pa.int32()),
+        ("model", pa.string()),
+        ("num_draws", pa.int64()),
+        ("output_tokens", pa.int64()),
+        *((f"{name}_seconds", pa.float64()) for name in ("start", "load", "wall", "busy", "drain")),
+        ("num_slots", pa.int32()),
+        *((f"{name}occupancy", pa.float64()) for name in ("", "full_")),
+        ("prefix_cache_hit_rate", pa.float64()),
+        ("preemptions", pa.int64()),
+        ("queue_wait_seconds", pa.float64()),
+    ]
+)
+"""One row for every time that a replica held a model."""
 REPLAYED = (
     *("root", "stream", "sample", "tokens", "finish_reason", "num_cached_tokens"),
     *("seed", "key"),

@@ -298,10 +298,11 @@ def token_lists(table: pa.Table) -> list[Tokens]:
     return [tuple(values[first:last]) for first, last in pairwise(offsets)]
 
 
-def known_by_root(table: pa.Table) -> dict[str, Known]:
-    """Rows of draws as samplers want them: by root, then by stream, then by sample. Of equal draws the first counts."""
+def known_by_root(tables: Iterable[pa.Table]) -> dict[str, Known]:
+    """Rows of draws as sources want them: by root, stream and sample. Of equal draws the first counts."""
     known: dict[str, Known] = {}
-    names = (table[name].to_pylist() for name in ("root", "stream", "sample"))
-    for root, stream, sample, completion in zip(*names, completions(table), strict=True):
-        known.setdefault(root, {}).setdefault(stream, {}).setdefault(sample, completion)
+    for table in tables:
+        names = (table[name].to_pylist() for name in ("root", "stream", "sample"))
+        for root, stream, sample, said in zip(*names, completions(table), strict=True):
+            known.setdefault(root, {}).setdefault(stream, {}).setdefault(sample, said)
     return known
