@@ -95,8 +95,8 @@ class RayReplica:
         self.actor = _actor_class().options(**self._options()).remote(self.work)
         await self._begin("start")
 
-    async def hold(self, model: Model) -> None:
-        await self._begin("hold", model)
+    async def hold(self, model: Model) -> int:
+        return await self._begin("hold", model)
 
     async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
         return await self._call("exchange", jobs, seconds)
@@ -110,9 +110,9 @@ class RayReplica:
         remove_placement_group(self.group)
         self.on_close(self.group)
 
-    async def _begin(self, method: str, *arguments: object) -> None:
+    async def _begin(self, method: str, *arguments: object) -> Any:
         try:
-            await self._call(method, *arguments)
+            return await self._call(method, *arguments)
         except RayTaskError as error:
             if not isinstance(error.cause, NOT_BUGS):
                 raise

@@ -97,8 +97,8 @@ class Replica(Protocol):
         """Import the engine."""
         ...
 
-    async def hold(self, model: Model) -> None:
-        """Make `model` the one that jobs are drawn from."""
+    async def hold(self, model: Model) -> int:
+        """Make `model` the one that jobs are drawn from; the draws that it can take at once."""
         ...
 
     async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
@@ -248,7 +248,7 @@ class Dispatch:
                 await self.is_over.wait()
                 for each in self.serving:
                     each.cancel()
-        except* (JobFailed, UserError) as failed:
+        except BaseExceptionGroup as failed:
             raise _first(failed) from None
 
     async def _recruit(self) -> None:
@@ -261,6 +261,7 @@ class Dispatch:
     async def _serve(self, number: int, replica: Replica) -> None:
         """The life of one replica: one model after another, until it dies or nothing is left."""
         shift: Shift | None = None
+        num_wanted = 0
         clock = asyncio.get_running_loop().time
         try:
             started = clock()
@@ -271,9 +272,9 @@ class Dispatch:
                 if shift is None or shift.model != model:
                     self._end(shift)
                     shift = self._begin(number, replica, model)
-                    await self._load(shift, start_seconds)
+                    num_wanted = await self._load(shift, start_seconds)
                     start_seconds = 0.0
-                await self._draw(shift)
+                await self._draw(shift, num_wanted)
         except ReplicaDied as death:
             self._requeue(shift, death)
         except StartFailed as failure:
@@ -320,18 +321,19 @@ class Dispatch:
             self.rich[shift.model].discard(shift)
             self.num_shifts -= 1
 
-    async def _load(self, shift: Shift, start_seconds: float) -> None:
+    async def _load(self, shift: Shift, start_seconds: float) -> int:
         clock = asyncio.get_running_loop().time
         shift.started = clock()
-        await shift.replica.hold(self.models[shift.model])
+        num_wanted = await shift.replica.hold(self.models[shift.model])
         now = clock()
         self.num_failed_starts = 0
         self._tell(shift, Report(), start_seconds, now - shift.started)
         shift.started = now
+        return num_wanted
 
-    async def _draw(self, shift: Shift) -> None:
+    async def _draw(self, shift: Shift, num_wanted: int) -> None:
         """Exchange jobs for draws until the replica has finished what it has and there is no more for it."""
-        report = Report(num_wanted=1, num_free=1)
+        report = Report(num_wanted=num_wanted, num_free=num_wanted)
         while True:
             jobs = self._take(shift, report)
             if not jobs and report.num_free and not report.num_queued:

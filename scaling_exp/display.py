@@ -150,7 +150,7 @@ class Display:
         self.started = time.perf_counter()
         self.ended: float | None = None
         self.first_draw_seconds: float | None = None
-        self._next_look = 0.0
+        self._next_look = LINE_SECONDS
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description:>12}"),

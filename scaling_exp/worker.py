@@ -7,13 +7,13 @@ test or nothing at all. Its job boundary is the one place where a failure become
 from __future__ import annotations
 
 import asyncio
-import time
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from scaling_exp.dispatch import Job, Report
+from scaling_exp.dispatch import Job, ReplicaDied, Report, StartFailed
 from scaling_exp.engines import Counters, EngineConfig, EngineDied, RequestFailed
 from scaling_exp.generation import Forest, Strategy
 from scaling_exp.models import Model
@@ -21,6 +21,8 @@ from scaling_exp.runtime import Gate, run_all
 from scaling_exp.store import Draw, Pooled, encode
 from scaling_exp.tasks import Task
 from scaling_exp.types import Tokens
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,18 @@ class Worker:
 
     def __init__(self, work: Work) -> None:
         self.work = work
+        self.has_started = False
         self.running: asyncio.Future[None] | None = None
         self.changed = asyncio.Event()
 
     async def start(self) -> None:
         """Import the engine."""
+        self.clock = asyncio.get_running_loop().time
         self.engine = self.work.engine.start()
+        self.has_started = True
 
-    async def hold(self, model: Model) -> None:
-        """Make `model` the one that jobs are drawn from; what is open is dropped."""
+    async def hold(self, model: Model) -> int:
+        """Make `model` the one that jobs are drawn from; the draws that it can take at once."""
         if self.running is not None:
             self.running.cancel()
             await asyncio.wait([self.running])
@@ -57,9 +62,10 @@ class Worker:
         self.num_open = self.num_queued = self.num_started = 0
         self.draws: list[Draw] = []
         self.report = Report()
-        self.loaded_at = time.perf_counter()
+        self.loaded_at = self.clock()
         self._note_full()
         self.running = asyncio.ensure_future(run_all(self._admitted(), self._run, self.gate))
+        return self.gate.target
 
     async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
         """Take jobs; report when it runs low, and after `seconds` at the latest."""
@@ -67,10 +73,8 @@ class Worker:
         self.num_open += len(jobs)
         self.num_queued += sum(job.num_draws for job in jobs)
         self.changed.set()
-        deadline = time.perf_counter() + seconds
-        while (
-            not self._is_worth_telling(bool(jobs)) and (left := deadline - time.perf_counter()) > 0
-        ):
+        deadline = self.clock() + seconds
+        while not self._is_worth_telling(bool(jobs)) and (left := deadline - self.clock()) > 0:
             await self._wait(left)
         return self._take_report()
 
@@ -132,7 +136,7 @@ class Worker:
         self.full, self.full_seconds = replace(self.engine.counters), self._seconds()
 
     def _seconds(self) -> float:
-        return time.perf_counter() - self.loaded_at
+        return self.clock() - self.loaded_at
 
     async def _run(self, job: Job) -> None:
         """The job boundary: whatever a job raises is reported."""
@@ -173,3 +177,50 @@ class Worker:
 
     def _read(self, tokens: Tokens) -> str | None:
         return self.work.task.read(self.model.decode(tokens))
+
+    async def close(self) -> None:
+        """Drop what is open and end the engine."""
+        if self.running is not None:
+            self.running.cancel()
+        if self.has_started:
+            await self.engine.close()
+
+
+class LocalReplica:
+    """A worker in this very process, as a `dispatch.Replica` that can be killed."""
+
+    def __init__(self, work: Work) -> None:
+        self.worker = Worker(work)
+        self.death: asyncio.Future[ReplicaDied] = asyncio.get_running_loop().create_future()
+
+    def kill(self, blames_jobs: bool = True) -> None:
+        """End it as SIGKILL would: nothing more comes back from it."""
+        if not self.death.done():
+            self.death.set_result(ReplicaDied("it was killed", blames_jobs))
+            self.closing = asyncio.ensure_future(self.worker.close())
+
+    async def start(self) -> None:
+        await self._alive(self.worker.start())
+
+    async def hold(self, model: Model) -> int:
+        try:
+            return await self._alive(self.worker.hold(model))
+        except EngineDied as error:
+            raise StartFailed(str(error)) from error
+
+    async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
+        return await self._alive(self.worker.exchange(jobs, seconds))
+
+    async def release(self, model: str, num_draws: int) -> list[str]:
+        return await self._alive(self.worker.release(model, num_draws))
+
+    def close(self) -> None:
+        self.kill()
+
+    async def _alive(self, call: Coroutine[None, None, T]) -> T:
+        calling = asyncio.ensure_future(call)
+        await asyncio.wait([calling, self.death], return_when=asyncio.FIRST_COMPLETED)
+        if self.death.done():
+            calling.cancel()
+            raise self.death.result()
+        return await calling

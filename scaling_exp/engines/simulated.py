@@ -30,7 +30,10 @@ TURNS_TO_REACT = 8
 
 @dataclass(frozen=True)
 class Simulated:
-    """A decode step of b requests takes `seconds_per_step + b * seconds_per_request_in_step`; prefill is free."""
+    """A decode step of b requests takes `seconds_per_step + b * seconds_per_request_in_step`; prefill is free.
+
+    `pace` is real seconds a virtual one; 0: as fast as it goes.
+    """
 
     num_slots: int
     seconds_per_step: float
@@ -38,10 +41,18 @@ class Simulated:
     respond: Respond
     num_cpus: int = 1
     num_gpus: int = 0
+    replicas: int | None = None
+    pace: float = 0.0
 
     def __post_init__(self) -> None:
         if self.num_slots < 1:
             raise ValueError(f"engine.num_slots is {self.num_slots}; it must be at least 1")
+
+    @property
+    def bundles(self) -> tuple[Mapping[str, float], ...]:
+        """One bundle: a simulated engine never spans nodes."""
+        gpus = {"GPU": float(self.num_gpus)} if self.num_gpus else {}
+        return ({"CPU": float(self.num_cpus), **gpus},)
 
     def start(self) -> SimulatedEngine:
         """An engine that answers at once, whatever model it is given. Wants a running event loop."""
@@ -55,6 +66,7 @@ class _Request:
     prefix: Tokens
     completion: Completion
     done: asyncio.Future[Completion]
+    submitted: float
 
 
 class SimulatedEngine:
@@ -82,8 +94,14 @@ class SimulatedEngine:
         offered = self.counters.steps * self.num_slots
         return self.counters.slot_steps / offered if offered else 0.0
 
-    async def hold(self, model: Model) -> None:
+    @property
+    def num_safe(self) -> int:
+        """There is no KV cache that could be too small."""
+        return self.config.num_slots
+
+    async def hold(self, model: Model) -> None:  # noqa: ARG002 - all models are one here
         """Nothing to load."""
+        self.counters = Counters(num_slots=self.num_slots)
 
     async def close(self) -> None:
         self._driver.cancel()
@@ -93,7 +111,7 @@ class SimulatedEngine:
         kept = tokens[: sampling.max_tokens]
         reason = "stop" if len(tokens) <= sampling.max_tokens else "length"
         done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(prefix, Completion(kept, reason), done))
+        self._waiting.append(_Request(prefix, Completion(kept, reason), done, self.clock))
         self._wake.set()
         return await done
 
@@ -103,7 +121,7 @@ class SimulatedEngine:
                 await asyncio.sleep(0)
             self._admit()
             if self._running:
-                self._advance()
+                await self._advance()
             else:
                 self._wake.clear()
                 await self._wake.wait()
@@ -115,10 +133,12 @@ class SimulatedEngine:
         while self._waiting and len(self._running) < self.num_slots:
             request = self._waiting.popleft()
             if not request.done.done():
+                self.counters.num_requests += 1
+                self.counters.queue_seconds += self.clock - request.submitted
                 last_step = self._step + max(1, len(request.completion.tokens))
                 heapq.heappush(self._running, (last_step, next(self._ids), request))
 
-    def _advance(self) -> None:
+    async def _advance(self) -> None:
         """Jump to the next step that finishes a request, and finish all that end there."""
         num_running, num_steps = len(self._running), self._running[0][0] - self._step
         self._step += num_steps
@@ -128,13 +148,17 @@ class SimulatedEngine:
             self.config.seconds_per_step + num_running * self.config.seconds_per_request_in_step
         )
         self.clock += num_steps * per_step
+        self.counters.busy_seconds += num_steps * per_step
+        if self.config.pace:
+            await asyncio.sleep(num_steps * per_step * self.config.pace)
         while self._running and self._running[0][0] == self._step:
             self._finish(heapq.heappop(self._running)[2])
 
     def _finish(self, request: _Request) -> None:
         self.counters.prompt_tokens += len(request.prefix)
         self.counters.output_tokens += len(request.completion.tokens)
-        request.done.set_result(request.completion)
+        if not request.done.done():
+            request.done.set_result(request.completion)
 
 
 @dataclass(frozen=True)

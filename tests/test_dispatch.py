@@ -1,0 +1,304 @@
+"""The dispatcher on simulated replicas and a virtual clock: nobody idles, nothing is lost, only the guilty pay."""
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+
+import pyarrow as pa
+import pytest
+from conftest import SHIPPED
+
+from scaling_exp.bench.dispatch import (
+    MODEL,
+    DispatchBench,
+    SimulatedReplica,
+    Speed,
+    run_virtually,
+)
+from scaling_exp.dispatch import (
+    MAX_ATTEMPTS,
+    Dispatch,
+    Job,
+    JobFailed,
+    ReplicaDied,
+    SetAside,
+    StartFailed,
+)
+from scaling_exp.display import Display
+from scaling_exp.engines import EngineDied, RequestFailed
+from scaling_exp.engines.simulated import Simulated
+from scaling_exp.models import Model
+from scaling_exp.store import DRAWS, Journal, known_by_root
+from scaling_exp.strategies import Greedy, ParallelSampling
+from scaling_exp.types import Sampling, UserError
+from scaling_exp.worker import LocalReplica, Work
+
+NUM_SAMPLES = 4
+SAMPLED = Sampling(max_tokens=50)
+STRATEGIES = {"greedy": Greedy(50), "sampling": ParallelSampling(NUM_SAMPLES, SAMPLED)}
+DRAWS_PER_JOB = 1 + NUM_SAMPLES
+CHECKPOINT = json.loads((SHIPPED / "ladder.json").read_text())["checkpoints"][0]["name"]
+
+
+def model(name="small"):
+    return Model(name, str(SHIPPED / CHECKPOINT), 1000)
+
+
+def job(number, name="small"):
+    root = f"0/{name}/{number}"
+    return Job(name, str(number), root, (number % 50, number), tuple(STRATEGIES), DRAWS_PER_JOB)
+
+
+@dataclass(frozen=True)
+class Respond:
+    """1 to 40 tokens; raises what `faults` has for the job, which a prefix ends with."""
+
+    faults: dict[int, type[Exception]]
+
+    def __call__(self, prefix, seed):
+        if prefix[1] in self.faults:
+            raise self.faults[prefix[1]](f"job {prefix[1]}")
+        return tuple(range(1, 1 + Random(hash((prefix, seed))).randint(1, 40)))
+
+
+class Nothing:
+    """A task that reads nothing."""
+
+    def read(self, _text):
+        return None
+
+
+def work(faults=(), num_slots=8):
+    return Work(
+        Simulated(num_slots, 0.01, 0.001, Respond(dict(faults)), pace=1.0), STRATEGIES, Nothing()
+    )
+
+
+class Fleet:
+    """Local replicas: a new one whenever one was closed."""
+
+    def __init__(self, num_replicas, make):
+        self.num_replicas = num_replicas
+        self.make = make
+        self.made = []
+
+    @property
+    def alive(self):
+        return [each for each in self.made if not each.death.done()]
+
+    async def __call__(self, at_most):
+        while True:
+            while len(self.alive) < min(at_most, self.num_replicas):
+                self.made.append(self.make())
+                yield self.made[-1]
+            await asyncio.sleep(0.2)
+
+
+@dataclass
+class Outcome:
+    """What a dispatch left behind."""
+
+    set_aside: list
+    rows: list
+    display: Display
+
+    @property
+    def places(self):
+        return Counter((row["root"], row["sampling"], row["sample"]) for row in self.rows)
+
+
+def dispatched(folder, jobs, fleet, beside=None, models=("small",)):
+    """Run jobs on a virtual clock with a real journal; `beside(fleet)` runs at the same time."""
+
+    async def main():
+        display = Display({name: (len(jobs), 1) for name in models})
+        with Journal(folder, frozenset()) as journal:
+
+            def with_known(asked):
+                known = known_by_root(journal.rows([each.root for each in asked]))
+                return [_told(each, known.get(each.root, {})) for each in asked]
+
+            dispatch = Dispatch(
+                {name: model(name) for name in models},
+                fleet,
+                with_known,
+                journal.append,
+                display.update,
+            )
+            disturbing = asyncio.ensure_future(beside(fleet)) if beside else None
+            set_aside = await asyncio.wait_for(dispatch.run(jobs), 10_000)
+            if disturbing:
+                disturbing.cancel()
+        files = list(folder.glob("*.parquet"))
+        rows = pa.concat_tables(pa.parquet.read_table(file, schema=DRAWS) for file in files)
+        return Outcome(set_aside, rows.to_pylist(), display)
+
+    return run_virtually(main)
+
+
+def _told(asked, known):
+    return Job(*(getattr(asked, name) for name in Job.__slots__[:-1]), known=known)
+
+
+def expected_places(jobs):
+    return {
+        (each.root, sampling, sample)
+        for each in jobs
+        for sampling, num in (("greedy", 1), ("sampled", NUM_SAMPLES))
+        for sample in range(num)
+    }
+
+
+def is_whole(outcome, jobs):
+    """Every draw of these jobs is there, none twice."""
+    roots = Counter(row["root"] for row in outcome.rows)
+    assert max(outcome.places.values()) == 1
+    return roots == {each.root: DRAWS_PER_JOB for each in jobs}
+
+
+def test_every_job_is_drawn_once(tmp_path):
+    jobs = [job(number) for number in range(200)]
+    outcome = dispatched(tmp_path, jobs, Fleet(3, lambda: LocalReplica(work())))
+    assert outcome.set_aside == []
+    assert is_whole(outcome, jobs)
+
+
+def test_models_are_held_side_by_side_and_replicas_move_on_to_the_next(tmp_path):
+    jobs = [job(number, name) for name in ("big", "middle", "small") for number in range(50)]
+    fleet = Fleet(2, lambda: LocalReplica(work()))
+    outcome = dispatched(tmp_path, jobs, fleet, models=("big", "middle", "small"))
+    assert is_whole(outcome, jobs)
+    held = [(shift.replica, shift.model) for shift in outcome.display.shifts.values()]
+    assert {model for _, model in held[:2]} == {"big", "middle"}
+    assert {model for _, model in held} == {"big", "middle", "small"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_replicas_that_are_killed_at_random_lose_and_double_nothing(tmp_path, seed):
+    jobs = [job(number) for number in range(300)]
+
+    async def kill(fleet):
+        random = Random(seed)
+        while True:
+            await asyncio.sleep(random.uniform(2.0, 5.0))
+            if fleet.alive:
+                random.choice(fleet.alive).kill()
+
+    fleet = Fleet(3, lambda: LocalReplica(work()))
+    outcome = dispatched(tmp_path, jobs, fleet, kill)
+    assert len(fleet.made) > 4
+    assert outcome.set_aside == []
+    assert is_whole(outcome, jobs)
+
+
+def test_a_job_that_always_kills_its_engine_is_set_aside_after_three_tries_and_alone(tmp_path):
+    jobs = [job(number) for number in range(120)]
+    fleet = Fleet(2, lambda: LocalReplica(work({7: EngineDied})))
+    outcome = dispatched(tmp_path, jobs, fleet)
+    assert [(each.model, each.problem) for each in outcome.set_aside] == [("small", "7")]
+    assert "3 times" in outcome.set_aside[0].reason
+    assert len(fleet.made) == 2 + MAX_ATTEMPTS - 1 or len(fleet.made) == 2 + MAX_ATTEMPTS
+    rest = [each for each in jobs if each.problem != "7"]
+    outcome.rows = [row for row in outcome.rows if row["root"] != "0/small/7"]
+    assert is_whole(outcome, rest)
+
+
+def test_a_job_that_the_engine_refuses_is_tried_three_times_and_set_aside_with_the_reason(tmp_path):
+    jobs = [job(number) for number in range(50)]
+    fleet = Fleet(2, lambda: LocalReplica(work({3: RequestFailed, 9: RequestFailed})))
+    outcome = dispatched(tmp_path, jobs, fleet)
+    assert sorted(outcome.set_aside, key=lambda each: each.problem) == [
+        SetAside("small", "3", "job 3"),
+        SetAside("small", "9", "job 9"),
+    ]
+    assert len(fleet.made) == 2
+    assert is_whole(outcome, [each for each in jobs if each.problem not in ("3", "9")])
+
+
+def test_a_bug_in_a_job_ends_the_run_with_its_trace(tmp_path):
+    jobs = [job(number) for number in range(50)]
+    fleet = Fleet(2, lambda: LocalReplica(work({5: ZeroDivisionError})))
+    with pytest.raises(JobFailed, match=r"(?s)Traceback.*ZeroDivisionError: job 5"):
+        dispatched(tmp_path, jobs, fleet)
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_run_after_three_starts_with_the_reason(tmp_path):
+    class Unloadable(LocalReplica):
+        async def hold(self, _model):
+            raise StartFailed("ValueError: no room for the KV cache")
+
+    fleet = Fleet(1, lambda: Unloadable(work()))
+    with pytest.raises(UserError, match="no room for the KV cache"):
+        dispatched(tmp_path, [job(1)], fleet)
+    assert len(fleet.made) == 3
+
+
+def test_a_replica_that_dies_while_it_starts_is_replaced(tmp_path):
+    class DiesFirst(LocalReplica):
+        async def start(self):
+            if len(fleet.made) == 1:
+                raise ReplicaDied("out of memory")
+            await super().start()
+
+    jobs = [job(number) for number in range(20)]
+    fleet = Fleet(1, lambda: DiesFirst(work()))
+    assert is_whole(dispatched(tmp_path, jobs, fleet), jobs)
+
+
+def test_replicas_that_join_during_a_run_get_jobs(tmp_path):
+    jobs = [job(number) for number in range(300)]
+
+    async def grow(fleet):
+        await asyncio.sleep(2.0)
+        fleet.num_replicas = 4
+
+    outcome = dispatched(tmp_path, jobs, Fleet(1, lambda: LocalReplica(work())), grow)
+    assert is_whole(outcome, jobs)
+    drawn = [shift.num_draws for shift in outcome.display.shifts.values()]
+    assert len(drawn) == 4
+    assert min(drawn) > 100
+
+
+def simulated(num_jobs, slownesses, num_slots=16, draws_per_job=4):
+    """Utilisation by replica and the seconds of a dispatch to replicas of different speeds."""
+    speed = Speed(num_slots, [1.0] * 4096)
+    made = [SimulatedReplica(speed, slowness=each) for each in slownesses]
+
+    async def replicas(_at_most):
+        for each in made:
+            yield each
+
+    async def main():
+        dispatch = Dispatch(
+            {MODEL.name: MODEL}, replicas, list, lambda *_: None, lambda _event: None
+        )
+        jobs = [
+            Job(MODEL.name, str(number), "", (), (), draws_per_job) for number in range(num_jobs)
+        ]
+        assert await dispatch.run(jobs) == []
+        return asyncio.get_running_loop().time()
+
+    seconds = run_virtually(main)
+    return [each.busy_seconds / seconds / num_slots for each in made], seconds, made
+
+
+def test_nobody_idles_while_another_hoards():
+    busy, _, _ = simulated(2000, [1.0, 1.0, 1.0])
+    assert min(busy) > 0.97
+
+
+def test_idle_replicas_take_from_a_slow_one_what_it_has_not_started():
+    busy, seconds, made = simulated(1000, [1.0, 1.0, 20.0])
+    # 16 slots draw 4000 draws of 1 s: 125 s for two fast replicas. The slow one keeps only what it has started.
+    assert made[2].num_releases > 0
+    assert min(busy[:2]) > 0.8
+    assert seconds < 125 + 2 * 20
+
+
+def test_many_replicas_are_kept_busy_by_a_driver_of_less_than_a_core():
+    bench = DispatchBench((64,), 5_000, 1000, 8, 16, 5.0, 300.0)
+    (row,) = bench.run(None).rows
+    assert row["driver cores"] < 1
+    assert row["utilisation %"] > 80
