@@ -1,8 +1,9 @@
-"""The store: nothing lost, nothing doubled, whatever kills the writer."""
+"""The store: nothing lost, nothing doubled, whatever kills the writer, whoever else writes, however full the disk."""
 
 import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,34 +13,64 @@ from dataclasses import replace
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling_exp.store import Draw, Pooled, Replay, RunFolder, Store, StoreError, draw_key
+from scaling_exp.generation import Stream, seed_of
+from scaling_exp.store import (
+    Draw,
+    Pooled,
+    Replay,
+    RunFolder,
+    Store,
+    StoreError,
+    draw_key,
+    encode,
+    known_by_root,
+    stream_of,
+)
 from scaling_exp.types import Completion, Sampling
 
 SAMPLED = Sampling(max_tokens=8)
+GREEDY = Sampling(max_tokens=8, temperature=0.0)
 FINGERPRINT = "f" * 32
+ROOTS = [f"0/small/problem-{at}" for at in range(3)]
 
 
-def draw(at, **changes):
-    made = Draw(
-        model="small",
-        fingerprint=FINGERPRINT,
-        root=f"0/small/problem-{at % 3}",
-        prefix=(1, 2, at),
-        sampling=SAMPLED,
-        seed=(1 << 62) + at,
-        completion=Completion((at, 5, 6), "stop", at % 2),
-    )
-    return replace(made, **changes)
+def draw(at, model="small", root=None, prefix=None, sampling=SAMPLED):
+    """Draw `at` of many: three roots, and streams of eight samples."""
+    root = ROOTS[at % 3] if root is None else root
+    prefix = (1, 2, at // 24) if prefix is None else prefix
+    stream = Stream(root, (), prefix, sampling)
+    sample = at // 3 % 8
+    return Draw(model, FINGERPRINT, stream, sample, Completion((at, 5, 6), "stop", at % 2))
 
 
-def pooled(store):
-    """Completions by key over all roots of the one model."""
-    return {key: each for known in store.pool(FINGERPRINT).values() for key, each in known.items()}
+def append(journal, draws):
+    journal.append(encode(draws), len(draws))
+
+
+def write(store, run, draws, surveyed=frozenset()):
+    with store.run(run).journal(surveyed) as journal:
+        append(journal, draws)
+
+
+def pooled(store, fingerprint=FINGERPRINT, roots=ROOTS):
+    """Completions by (stream, sample) over all roots of the one model."""
+    known = known_by_root([store.pool(fingerprint).rows(roots)])
+    return {
+        (stream, sample): completion
+        for of_root in known.values()
+        for stream, samples in of_root.items()
+        for sample, completion in samples.items()
+    }
+
+
+def as_pooled(draws):
+    return {(stream_of(FINGERPRINT, each.stream), each.sample): each.completion for each in draws}
 
 
 def count_with_duckdb(store):
@@ -48,47 +79,81 @@ def count_with_duckdb(store):
     return counts
 
 
-# A writer that says how many draws it has been promised, until it is killed.
+# A writer that says how many draws it has been promised, until it is killed. It seals a part now and then.
 WRITER = """
 import sys
-from test_store import draw
+from test_store import append, draw
 from scaling_exp.store import RunFolder
 from pathlib import Path
-with RunFolder(Path(sys.argv[1])).journal() as journal:
+with RunFolder(Path(sys.argv[1])).journal(frozenset()) as journal:
+    journal.seal_bytes = int(sys.argv[2])
     for batch in range(100_000):
-        journal.append([draw(7 * batch + i) for i in range(7)])
+        append(journal, [draw(7 * batch + i) for i in range(7)])
         print(journal.num_draws, flush=True)
 """
+
+
+def start_writer(folder, seal_bytes=1 << 30):
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder), str(seal_bytes)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_draws_come_back_as_they_were(tmp_path):
     store = Store(tmp_path)
     draws = [draw(at) for at in range(20)]
-    with store.run("a").journal() as journal:
-        journal.append(draws[:12])
-        journal.append(draws[12:])
-    pool = store.pool(FINGERPRINT)
-    assert {
-        (root, key): completion for root, known in pool.items() for key, completion in known.items()
-    } == {(each.root, each.key): each.completion for each in draws}
-    assert store.pool("another model") == {}
-    assert Store(tmp_path / "nowhere").pool(FINGERPRINT) == {}
+    with store.run("a").journal(frozenset()) as journal:
+        append(journal, draws[:12])
+        append(journal, draws[12:])
+    assert pooled(store) == as_pooled(draws)
+    assert pooled(store, "another model") == {}
+    assert pooled(store, roots=[]) == {}
+    assert pooled(Store(tmp_path / "nowhere")) == {}
 
 
 def test_the_pool_is_the_union_of_all_runs(tmp_path):
     store = Store(tmp_path)
     for run in range(3):
-        with store.run(f"run-{run}").journal() as journal:
-            journal.append([draw(10 * run + at) for at in range(10)])
-    assert len(pooled(store)) == 30
+        write(store, f"run-{run}", [draw(10 * run + at) for at in range(10)])
+    assert pooled(store) == as_pooled(draw(at) for at in range(30))
 
 
-def test_a_draw_that_comes_twice_is_written_once(tmp_path):
+def test_a_row_says_which_node_of_which_forest_a_draw_is(tmp_path):
     store = Store(tmp_path)
-    with store.run("a").journal() as journal:
-        journal.append([draw(1), draw(1), draw(2)])
-        journal.append([draw(2), draw(3)])
-        assert journal.num_draws == 3
+    deep = Draw(
+        "small", FINGERPRINT, Stream("r", (2, 0), (1, 9), GREEDY), 3, Completion((), "length")
+    )
+    write(store, "a", [draw(30), deep])
+    (part,) = store.parts()
+    rows = {row["root"]: row for row in pq.read_table(part).to_pylist()}
+    row, deeper = rows[ROOTS[0]], rows["r"]
+    assert (row["path"], row["sample"], row["tokens"], row["prefix"]) == (
+        "2",
+        2,
+        [30, 5, 6],
+        [1, 2, 1],
+    )
+    assert row["seed"] == seed_of(ROOTS[0], (2,)) == draw(30).seed
+    assert row["key"] == draw_key(FINGERPRINT, (1, 2, 1), SAMPLED, row["seed"]) == draw(30).key
+    assert (deeper["path"], deeper["seed"], deeper["tokens"]) == ("2.0.3", 0, [])
+    assert deeper["key"] == deep.key
+
+
+def test_seeds_and_keys_are_what_they_have_always_been():
+    """They name every draw of every store: whoever changes them makes all of these worthless."""
+    assert seed_of("0/small/problem-1", (5,)) == 3118432176232790189
+    assert seed_of("0/small/problem-1", (2, 0, 3)) == 644018518905932838
+    assert draw_key(FINGERPRINT, (1, 2, 3), SAMPLED, 5) == "de3f9283d038cb5b85e47a84740665d9"
+
+
+def test_a_draw_that_comes_twice_is_kept_once(tmp_path):
+    store = Store(tmp_path)
+    with store.run("a").journal(frozenset()) as journal:
+        append(journal, [draw(1), draw(1), draw(2)])
+        append(journal, [draw(2), draw(3)])
     assert count_with_duckdb(store) == (3, 3)
 
 
@@ -121,18 +186,18 @@ def test_a_key_changes_with_every_component(prefix, seed):
 
 
 def test_names_are_no_part_of_a_key():
-    assert draw(1).key == draw(1, model="renamed", root="elsewhere").key
+    one = draw(1, sampling=GREEDY)
+    assert one.key == draw(1, model="renamed", root="elsewhere", sampling=GREEDY).key
 
 
 def test_duckdb_and_pandas_read_the_parts_as_they_lie(tmp_path):
     store = Store(tmp_path)
     for run in ("a", "b"):
-        with store.run(run).journal() as journal:
-            journal.append([draw(at, root=run, prefix=(ord(run), at)) for at in range(5)])
+        write(store, run, [draw(at, root=run, prefix=(ord(run), at)) for at in range(5)])
     assert count_with_duckdb(store) == (10, 10)
     table = pd.concat(pd.read_parquet(part) for part in tmp_path.glob("*/draws/*.parquet"))
     assert table["key"].is_unique
-    assert sorted(table["seed"]) == sorted([(1 << 62) + at for at in range(5)] * 2)
+    assert set(table["seed"]) == {seed_of(run, (at // 3,)) for run in "ab" for at in range(5)}
     assert table["tokens"].map(list).tolist()[0][1:] == [5, 6]
 
 
@@ -140,38 +205,43 @@ def test_duckdb_and_pandas_read_the_parts_as_they_lie(tmp_path):
 def test_a_killed_writer_loses_nothing_that_it_promised(tmp_path, trial):
     """SIGKILL while it writes, each trial at another moment."""
     store = Store(tmp_path)
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path / "run")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    writer = start_writer(tmp_path / "run", seal_bytes=1 << 30 if trial % 2 else 20_000)
     assert writer.stdout is not None
     promised = [int(writer.stdout.readline())]
     assert store.recover() == 0, "a journal that is being written belongs to its writer"
+    assert store.drawing() == ["run"]
     time.sleep(random.Random(trial).uniform(0, 0.1))
     writer.send_signal(signal.SIGKILL)
     promised += [int(line) for line in writer.stdout.read().splitlines()]
     writer.wait()
     writer.stdout.close()
 
-    num_recovered = store.recover()
+    store.recover()
+    num_kept, num_keys = count_with_duckdb(store)
     # One batch may have reached the file whose promise did not reach us.
-    assert promised[-1] <= num_recovered <= promised[-1] + 7
-    assert pooled(store) == {draw(at).key: draw(at).completion for at in range(num_recovered)}
-    assert count_with_duckdb(store) == (num_recovered, num_recovered)
+    assert num_kept == num_keys
+    assert promised[-1] <= num_kept <= promised[-1] + 7
+    assert pooled(store) == as_pooled(draw(at) for at in range(num_kept))
     assert store.recover() == 0
+    assert store.drawing() == []
     assert not list(tmp_path.glob("*/draws/*.journal"))
+    assert not list(tmp_path.glob("*/draws/.*.parquet.*"))
+
+
+def journal_of(store):
+    (journal,) = store.root.glob("*/draws/*.journal")
+    return journal
 
 
 def test_a_torn_tail_is_ignored_wherever_it_was_torn(tmp_path):
     store = Store(tmp_path)
     ends = []
-    with store.run("whole").journal() as journal:
+    with store.run("whole").journal(frozenset()) as journal:
         for batch in range(3):
-            journal.append([draw(4 * batch + i) for i in range(4)])
-            ends.append(journal.path.stat().st_size)
-        content = journal.path.read_bytes()
+            append(journal, [draw(4 * batch + i) for i in range(4)])
+            ends.append(journal_of(store).stat().st_size)
+        content = journal_of(store).read_bytes()
+    shutil.rmtree(store.run("whole").path)
     torn = store.run("torn").path / "draws"
     torn.mkdir(parents=True)
     for cut in [*range(0, len(content), 37), *ends, *(end - 1 for end in ends)]:
@@ -184,10 +254,11 @@ def test_a_torn_tail_is_ignored_wherever_it_was_torn(tmp_path):
 
 def test_a_crash_between_the_part_and_the_end_of_its_journal_doubles_nothing(tmp_path):
     store = Store(tmp_path)
-    with store.run("a").journal() as journal:
-        journal.append([draw(at) for at in range(9)])
-        content = journal.path.read_bytes()
-    journal.path.write_bytes(content)
+    with store.run("a").journal(frozenset()) as journal:
+        append(journal, [draw(at) for at in range(9)])
+        file = journal_of(store)
+        content = file.read_bytes()
+    file.write_bytes(content)
     assert store.recover() == 9
     assert count_with_duckdb(store) == (9, 9)
 
@@ -196,8 +267,8 @@ def test_a_run_that_raises_keeps_its_draws(tmp_path):
     store = Store(tmp_path)
 
     def fails():
-        with store.run("a").journal() as journal:
-            journal.append([draw(1)])
+        with store.run("a").journal(frozenset()) as journal:
+            append(journal, [draw(1)])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -213,24 +284,37 @@ def test_the_engine_is_asked_once_for_each_draw():
         await asyncio.sleep(0)
         return Completion((seed,), "stop")
 
-    known = {draw_key(FINGERPRINT, (1,), SAMPLED, 5): Completion((55,), "stop")}
+    stream = Stream("root", (), (1,), SAMPLED)
+    known = {stream_of(FINGERPRINT, stream): {5: Completion((55,), "stop")}}
 
     async def ask():
-        sampler = Pooled("small", FINGERPRINT, "root", known, engine, recorded.append)
-        return await asyncio.gather(*(sampler((1,), SAMPLED, seed) for seed in (5, 6, 6, 7, 6)))
+        source = Pooled("small", FINGERPRINT, known, engine, recorded.append)
+        return await asyncio.gather(
+            *(source(stream, samples) for samples in ([5, 6], [6, 7, 6], [8]))
+        )
 
+    seeds = [stream.seed(sample) for sample in (6, 7, 8)]
     answers = asyncio.run(ask())
-    assert [each.tokens for each in answers] == [(55,), (6,), (6,), (7,), (6,)]
-    assert asked == [6, 7]
-    assert [each.seed for each in recorded] == [6, 7]
+    assert [[each.tokens for each in some] for some in answers] == [
+        [(55,), (seeds[0],)],
+        [(seeds[0],), (seeds[1],), (seeds[0],)],
+        [(seeds[2],)],
+    ]
+    assert asked == seeds
+    assert [(each.sample, each.seed) for each in recorded] == list(
+        zip((6, 7, 8), seeds, strict=True)
+    )
+    assert {each.path for each in recorded} == {(6,), (7,), (8,)}
 
 
 def test_a_replay_answers_from_the_pool_and_notes_what_is_missing():
-    known = {draw_key(FINGERPRINT, (1,), SAMPLED, 5): Completion((55,), "stop")}
-    replay = Replay(FINGERPRINT, known)
-    assert asyncio.run(replay((1,), SAMPLED, 5)).tokens == (55,)
-    assert asyncio.run(replay((1,), SAMPLED, 6)).tokens == ()
-    assert replay.missing == {draw_key(FINGERPRINT, (1,), SAMPLED, 6)}
+    stream = Stream("root", (), (1,), SAMPLED)
+    name = stream_of(FINGERPRINT, stream)
+    replay = Replay(FINGERPRINT, {name: {5: Completion((55,), "stop")}})
+    known, unknown = asyncio.run(replay(stream, [5, 6]))
+    assert known.tokens == (55,)
+    assert unknown.tokens == ()
+    assert replay.missing == {(name, 6)}
 
 
 def test_a_run_belongs_to_one_process(tmp_path):
