@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from dataclasses import replace
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 from scaling_exp.generation import Stream, seed_of
 from scaling_exp.store import (
     Draw,
+    Index,
     Pooled,
     Replay,
     RunFolder,
@@ -343,3 +346,223 @@ def test_what_is_not_there_is_said_with_the_remedy(tmp_path):
         folder.read_manifest()
     with pytest.raises(StoreError, match="run it again to go on"):
         folder.read_table("samples")
+
+
+# Two runs at once
+
+
+def test_two_runs_that_draw_the_same_at_once_leave_each_draw_once(tmp_path):
+    """Both know nothing of each other's draws when they begin; the one that seals first is right."""
+    store = Store(tmp_path)
+    seen = store.parts()
+    with store.run("a").journal(seen) as one, store.run("b").journal(seen) as other:
+        append(one, [draw(at) for at in range(20)])
+        append(
+            other, [draw(at)._replace(completion=Completion((7,), "stop")) for at in range(10, 30)]
+        )
+    assert count_with_duckdb(store) == (30, 30)
+    last = {**as_pooled(draw(at) for at in range(20))}
+    other = as_pooled(
+        draw(at)._replace(completion=Completion((7,), "stop")) for at in range(10, 30)
+    )
+    assert pooled(store) == {**last, **other}, "`b` ended first, as contexts do"
+
+
+def test_what_two_killed_runs_both_drew_is_recovered_once(tmp_path):
+    store = Store(tmp_path)
+    journals = {}
+    for run, draws in (("a", range(20)), ("b", range(10, 30))):
+        with store.run(run).journal(frozenset()) as journal:
+            append(journal, [draw(at) for at in draws])
+            file = journal_of(store)
+            journals[file] = file.read_bytes()
+        shutil.rmtree(store.run(run).path)
+    for file, content in journals.items():
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content)
+    assert store.recover() == 40
+    assert count_with_duckdb(store) == (30, 30)
+
+
+def test_two_processes_that_write_and_recover_at_once_corrupt_nothing(tmp_path):
+    store = Store(tmp_path)
+    writers = [start_writer(tmp_path / run, seal_bytes=200_000) for run in "ab"]
+    promised = [0, 0]
+    for _ in range(20):
+        assert store.recover() == 0
+        promised = [int(writer.stdout.readline()) for writer in writers]
+    for writer in writers:
+        writer.kill()
+    promised = [
+        [n, *map(int, writer.stdout)][-1] for n, writer in zip(promised, writers, strict=True)
+    ]
+    for writer in writers:
+        writer.wait()
+        writer.stdout.close()
+    store.recover()
+    num_rows, num_keys = count_with_duckdb(store)
+    assert num_rows == num_keys
+    assert max(promised) <= num_rows <= max(promised) + 7
+
+
+def test_a_draw_that_two_parts_hold_counts_once(tmp_path):
+    """As after a copy of a run, say; the reader does not mind."""
+    store = Store(tmp_path)
+    write(store, "a", [draw(at) for at in range(9)])
+    shutil.copytree(store.run("a").path, store.run("copy").path)
+    pool = store.pool(FINGERPRINT)
+    assert pool.index().num_draws == 9
+    assert pooled(store) == as_pooled(draw(at) for at in range(9))
+
+
+# What a run reads back
+
+
+def test_an_index_counts_like_a_set_of_places():
+    generator = np.random.default_rng(0)
+    stream, sample = generator.integers(0, 5, 300) * (1 << 50), generator.integers(0, 90, 300)
+    places = set(zip(stream.tolist(), sample.tolist(), strict=True))
+    index = Index.of([(stream[:100], sample[:100]), (stream[100:], sample[100:])])
+    assert index.num_draws == len(places)
+    asked = np.array([0, 1 << 50, 4 << 50, 77, -5])
+    for first, last in ((0, 90), (3, 4), (10, 70), (80, 200)):
+        counts = index.count(asked, np.full(5, first), np.full(5, last))
+        assert counts.tolist() == [
+            sum(of == each and first <= at < last for of, at in places) for each in asked.tolist()
+        ]
+    assert Index.of([]).count(asked, np.zeros(5, int), np.full(5, 9)).tolist() == [0] * 5
+
+
+def test_draws_of_a_few_roots_are_found_among_many_without_reading_the_others(
+    tmp_path, monkeypatch
+):
+    from scaling_exp.store import parts
+
+    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 8)
+    store = Store(tmp_path)
+    roots = [f"root-{at:03d}" for at in range(100)]
+    write(store, "a", [draw(3 * at, root=root) for root in roots for at in range(8)])
+    read = []
+    monkeypatch.setattr(
+        parts,
+        "_group",
+        lambda part, at, columns: read.append(at) or parts._read(part, [at], columns),
+    )
+    rows = store.pool(FINGERPRINT).rows(["root-007", "root-042"])
+    assert sorted(set(rows["root"].to_pylist())) == ["root-007", "root-042"]
+    assert rows.num_rows == 16
+    assert read == [7, 42]
+
+
+def test_what_a_run_has_appended_it_can_read_back_at_once_sealed_or_not(tmp_path):
+    store = Store(tmp_path)
+    with store.run("a").journal(frozenset()) as journal:
+        journal.seal_bytes = 5_000
+        for first in range(0, 120, 12):
+            append(journal, [draw(at) for at in range(first, first + 12)])
+            tables = [*journal.rows(ROOTS[:1]), store.pool(FINGERPRINT).rows(ROOTS[:1])]
+            known = known_by_root(tables)
+            assert list(known) == ROOTS[:1]
+            drawn = as_pooled(draw(at) for at in range(0, first + 12, 3))
+            assert {
+                (s, i): each for s, of in known[ROOTS[0]].items() for i, each in of.items()
+            } == drawn
+    assert len(store.parts()) > 1
+    assert count_with_duckdb(store) == (120, 120)
+
+
+# Full disks and torn files
+
+
+def limited(num_bytes):
+    """No file of this process may grow beyond so many bytes: what a full disk looks like, without being root."""
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (num_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    )
+
+
+@pytest.fixture
+def limit_files():
+    yield limited
+    limited(resource.RLIM_INFINITY)
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing_that_was_acknowledged(tmp_path, limit_files):
+    store = Store(tmp_path)
+    num_kept = 0
+
+    def draws_until_it_is_full():
+        nonlocal num_kept
+        with store.run("a").journal(frozenset()) as journal:
+            limit_files(20_000)
+            while True:
+                append(journal, [draw(at) for at in range(num_kept, num_kept + 10)])
+                num_kept += 10
+
+    with pytest.raises(
+        StoreError, match="File too large; every draw that was acknowledged is kept: free"
+    ) as full:
+        draws_until_it_is_full()
+    assert "\n" not in str(full.value)
+    assert num_kept > 20
+    limit_files(resource.RLIM_INFINITY)
+    store.recover()
+    assert pooled(store) == as_pooled(draw(at) for at in range(num_kept))
+    write(store, "b", [draw(at) for at in range(num_kept, num_kept + 5)], store.parts())
+    assert count_with_duckdb(store) == (num_kept + 5, num_kept + 5)
+
+
+def test_a_part_that_finds_no_room_leaves_its_journal_for_the_next_run(tmp_path, limit_files):
+    store = Store(tmp_path)
+    draws = [draw(at) for at in range(300)]
+
+    def seals_on_a_full_disk():
+        with store.run("a").journal(frozenset()) as journal:
+            append(journal, draws)
+            limit_files(4_000)
+
+    with pytest.raises(StoreError, match=r"cannot write .*\.parquet: File too large"):
+        seals_on_a_full_disk()
+    with pytest.raises(StoreError, match="free space and run the same command again"):
+        store.recover()
+    limit_files(resource.RLIM_INFINITY)
+    assert store.recover() == 300
+    assert pooled(store) == as_pooled(draws)
+    assert not list(tmp_path.glob("*/draws/.*"))
+
+
+@pytest.mark.parametrize("kept", [0, 5, 0.5, -1])
+def test_a_torn_part_is_set_aside_with_a_warning_and_its_draws_are_missing(tmp_path, kept):
+    store = Store(tmp_path)
+    write(store, "a", [draw(at) for at in range(20)])
+    (torn,) = store.parts()
+    write(store, "b", [draw(at) for at in range(20, 30)], store.parts())
+    content = torn.read_bytes()
+    torn.write_bytes(content[: int(len(content) * kept) if 0 < kept < 1 else kept])
+    with pytest.warns(UserWarning, match=f"{torn} is torn; set aside as {torn.stem}.torn"):
+        store.recover()
+    assert pooled(store) == as_pooled(draw(at) for at in range(20, 30))
+    assert [file.name for file in torn.parent.iterdir()] == [f"{torn.stem}.torn"]
+
+
+def test_a_torn_part_whose_journal_is_still_there_loses_nothing(tmp_path):
+    store = Store(tmp_path)
+    with store.run("a").journal(frozenset()) as journal:
+        append(journal, [draw(at) for at in range(9)])
+        file = journal_of(store)
+        content = file.read_bytes()
+    file.write_bytes(content)
+    part = file.with_suffix(".parquet")
+    part.write_bytes(part.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match="is torn"):
+        assert store.recover() == 9
+    assert pooled(store) == as_pooled(draw(at) for at in range(9))
+
+
+def test_a_part_of_another_layout_is_refused_by_name(tmp_path):
+    store = Store(tmp_path)
+    folder = store.run("old").path / "draws"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"key": ["k"]}), folder / "x.parquet")
+    with pytest.raises(StoreError, match=r"x\.parquet was written by another version"):
+        store.pool(FINGERPRINT)
