@@ -1,46 +1,98 @@
 """Keep one engine full: a job per problem, admitted by how many requests are in flight.
 
-A wave or a level inside one problem waits only for itself; other problems fill the engine. This module knows a sampler
+A wave or a level inside one problem waits only for itself; other problems fill the engine. This module knows an engine
 and coroutines; it does not know what engine runs, nor where jobs come from.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TypeVar
 
-from scaling_exp.generation import Sampler
+from scaling_exp.engines import Engine
 from scaling_exp.types import Completion, Sampling, Tokens
 
 Job = TypeVar("Job")
 
+HEADROOM = 1.25
+"""Requests in flight over engine slots: a finished request finds its successor waiting."""
+BACK_OFF = 0.9
+"""What a preemption leaves of the target."""
+
+
+@dataclass(eq=False)
+class Target:
+    """How many requests may be in flight, found by trying: AIMD, as in TCP (Chiu and Jain 1989).
+
+    It starts at what fits into the KV cache even if every request grows to the model's limit. Until the first
+    preemption it grows by one with every request that finishes, so it doubles with every batch; after it by one a
+    batch. A preemption, which makes the engine compute a prefix again, takes it back by a tenth, but only once for what
+    was in flight then.
+    """
+
+    safe: int
+    ceiling: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.safe <= self.ceiling:
+            raise ValueError(f"a target between {self.safe} and {self.ceiling} requests")
+        self.value = float(self.safe)
+        self._is_slow = False
+        self._num_to_ignore = 0
+
+    def finished(self, num_preempted: int, num_in_flight: int) -> None:
+        """A request finished; `num_preempted` preemptions happened since the one before."""
+        self._num_to_ignore = max(0, self._num_to_ignore - 1)
+        if num_preempted and not self._num_to_ignore:
+            self.value = max(self.safe, BACK_OFF * min(self.value, num_in_flight))
+            self._is_slow = True
+            self._num_to_ignore = num_in_flight
+        elif not num_preempted and num_in_flight >= self.value - 1:
+            self.value = min(self.ceiling, self.value + (1 / self.value if self._is_slow else 1))
+
 
 @dataclass(eq=False)
 class Gate:
-    """Counts requests in flight and opens whenever they fall below `target`.
+    """Keeps the number of requests in the engine at a target, and asks for jobs while it has too few. A `Sampler`.
 
-    `target` is a little more than the engine can run at once, so that a finished request finds its successor waiting
-    and none waits long. Also a `Sampler`: it passes requests on to the one that it guards.
+    The target is a little more than the engine can run at once, so that a finished request finds its successor waiting
+    and none waits long; less where the KV cache does not hold as many. Requests beyond it are held here, in order.
     """
 
-    sampler: Sampler
-    target: int
+    engine: Engine
 
     def __post_init__(self) -> None:
-        if self.target < 1:
-            raise ValueError(f"gate target is {self.target}; it must be at least 1")
-        self.num_in_flight = 0
+        ceiling = round(HEADROOM * self.engine.num_slots)
+        is_held = self.engine.num_safe >= self.engine.num_slots
+        self._target = Target(ceiling if is_held else self.engine.num_safe, ceiling)
+        self._num_preempted = 0
+        self._num_in_engine = 0
+        self._held: deque[asyncio.Future[None]] = deque()
         self._changed = asyncio.Event()
 
+    @property
+    def target(self) -> int:
+        """Requests that should be in the engine now."""
+        return int(self._target.value)
+
+    @property
+    def num_in_flight(self) -> int:
+        """Requests in the engine and held before it."""
+        return self._num_in_engine + len(self._held)
+
     async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
-        self.num_in_flight += 1
+        if self._num_in_engine < self.target:
+            self._num_in_engine += 1
+        else:
+            await self._turn()
         try:
-            return await self.sampler(prefix, sampling, seed)
+            return await self.engine(prefix, sampling, seed)
         finally:
-            self.num_in_flight -= 1
-            self._changed.set()
+            self._adjust()
+            self._leave()
 
     async def opening(self) -> None:
         """Return once there is room for another job."""
@@ -48,9 +100,36 @@ class Gate:
             self._changed.clear()
             await self._changed.wait()
 
+    async def _turn(self) -> None:
+        """Wait until a place in the engine is free; it is taken when this returns."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._held.remove(turn)
+            else:
+                self._leave()
+            raise
+
+    def _adjust(self) -> None:
+        before, self._num_preempted = self._num_preempted, self.engine.counters.num_preemptions
+        self._target.finished(self._num_preempted - before, self._num_in_engine)
+
+    def _leave(self) -> None:
+        """Give a place back, and places that are free to those who were held first."""
+        self._num_in_engine -= 1
+        while self._held and self._num_in_engine < self.target:
+            turn = self._held.popleft()
+            if not turn.done():
+                self._num_in_engine += 1
+                turn.set_result(None)
+        self._changed.set()
+
 
 async def run_all(
-    jobs: AsyncIterator[Job], run: Callable[[Job], Awaitable[None]], gate: Gate
+    jobs: AsyncIterator[Job], run: Callable[[Job], Coroutine[None, None, None]], gate: Gate
 ) -> None:
     """Run every job that `jobs` yields, admitting each as soon as the gate opens.
 
@@ -59,9 +138,5 @@ async def run_all(
     async with asyncio.TaskGroup() as group:
         async for job in jobs:
             await gate.opening()
-            group.create_task(_running(run, job))
+            group.create_task(run(job))
             await asyncio.sleep(0)  # let the job submit its first requests before counting again
-
-
-async def _running(run: Callable[[Job], Awaitable[None]], job: Job) -> None:
-    await run(job)

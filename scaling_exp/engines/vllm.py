@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from scaling_exp.engines.engine import Counters
+from scaling_exp.engines.engine import Counters, EngineDied, RequestFailed
 from scaling_exp.models import Model
 from scaling_exp.types import Completion, Sampling, Tokens
 
@@ -24,15 +26,23 @@ if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.outputs import RequestOutput
 
-TURNS_AFTER_FINISH = 4
+TURNS_TO_REACT = 4
 """Turns of the event loop that a strategy needs from a finished draw to its next request."""
 
 
 @dataclass(frozen=True)
 class VLLM:
-    """How vLLM runs. `in_process` is for CPU; KV memory is given in MiB or as a share of the accelerator's."""
+    """How vLLM runs. A replica is `tensor_parallel * pipeline_parallel` ranks of `num_cpus` cores and `num_gpus` GPUs.
+
+    `in_process` is for CPU and a single rank; KV memory is given in MiB or as a share of the accelerator's. `replicas`
+    null fills the cluster.
+    """
 
     in_process: bool
+    replicas: int | None
+    tensor_parallel: int
+    pipeline_parallel: int
+    ranks_per_node: int
     num_cpus: int
     num_gpus: int
     dtype: str
@@ -47,17 +57,42 @@ class VLLM:
     trust_remote_code: bool
 
     def __post_init__(self) -> None:
-        if self.in_process and self.num_gpus:
+        if self.in_process and (self.num_gpus or self.num_ranks > 1):
             raise ValueError(
-                f"engine.in_process with engine.num_gpus {self.num_gpus}: the in-process core is for CPU;"
-                " set engine.in_process=false"
+                f"engine.in_process with engine.num_gpus {self.num_gpus} and {self.num_ranks} ranks: the"
+                " in-process core is for one rank on CPU; set engine.in_process=false"
             )
-        if self.in_process and self.kv_cache_mib is None:
+        if not self.num_gpus and self.kv_cache_mib is None:
             raise ValueError(
                 "engine.kv_cache_mib must be given on CPU, e.g. engine.kv_cache_mib=256"
             )
-        if self.max_num_seqs < 1:
-            raise ValueError(f"engine.max_num_seqs is {self.max_num_seqs}; it must be at least 1")
+        for name in ("max_num_seqs", "tensor_parallel", "pipeline_parallel", "ranks_per_node"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"engine.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.replicas is not None and self.replicas < 1:
+            raise ValueError(
+                f"engine.replicas is {self.replicas}; it must be at least 1, or null for all that fit"
+            )
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that hold one replica's weights."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def executor(self) -> str:
+        """vLLM's executor for this shape: in one process, on one node, or over several."""
+        if self.num_ranks == 1:
+            return "uni"
+        return "mp" if self.num_ranks <= self.ranks_per_node else "ray"
+
+    @property
+    def bundles(self) -> tuple[Mapping[str, float], ...]:
+        """What one replica reserves: one bundle if a node can hold it, else a bundle a rank."""
+        together = 1 if self.executor == "ray" else self.num_ranks
+        gpus = {"GPU": float(self.num_gpus * together)} if self.num_gpus else {}
+        bundle = {"CPU": float(self.num_cpus * together), **gpus}
+        return (bundle,) * (self.num_ranks // together)
 
     def start(self) -> InProcess | Async:
         """An engine without a model yet; imports vLLM (7 s)."""
@@ -79,7 +114,10 @@ class VLLM:
             "enable_prefix_caching": self.enable_prefix_caching,
             "load_format": self.load_format,
             "trust_remote_code": self.trust_remote_code,
-            "tensor_parallel_size": max(1, self.num_gpus),
+            "tensor_parallel_size": self.tensor_parallel,
+            "pipeline_parallel_size": self.pipeline_parallel,
+            # Inside a placement group vLLM would choose Ray for every world of more than one.
+            "distributed_executor_backend": self.executor,
             "disable_log_stats": True,
             "seed": 0,
             **kv_cache,
@@ -97,22 +135,28 @@ class InProcess:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         import torch
-        import vllm  # noqa: F401 - the slow import happens here, before any model is asked for
+        import vllm.v1.engine.llm_engine  # noqa: F401 - slow: before any model is asked for
 
         torch.set_num_threads(self.config.num_cpus)
+        _freeze()
         self.counters = Counters()
-        self._ids = count()
+        self._num_added = 0
+        self._num_finished = 0
         self._waiting: dict[str, asyncio.Future[Completion]] = {}
         self._stop: Tokens = ()
         self._engine: Any = None
         self._shape = ""
-        self._num_slots = 0
+        self._capacity = Capacity(0, 0)
         self._wake = asyncio.Event()
         self._driver = asyncio.ensure_future(self._drive())
 
     @property
     def num_slots(self) -> int:
-        return self._num_slots
+        return self._capacity.num_slots
+
+    @property
+    def num_safe(self) -> int:
+        return self._capacity.num_safe
 
     async def hold(self, model: Model) -> None:
         """Load a model; one of the same shape as the last only exchanges the weights."""
@@ -124,14 +168,12 @@ class InProcess:
             self._load(model)
         self._stop = model.stop_token_ids
         self._shape = model.same_shape_as
+        self.counters = Counters(num_slots=self.num_slots)
 
     async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
-        request_id = str(next(self._ids))
-        self._engine.add_request(
-            request_id,
-            {"prompt_token_ids": list(prefix)},
-            sampling_params(sampling, seed, self._stop),
-        )
+        self._num_added += 1
+        request_id = str(self._num_added)
+        self._add(request_id, prefix, sampling_params(sampling, seed, self._stop))
         self._waiting[request_id] = future = asyncio.get_running_loop().create_future()
         self._wake.set()
         try:
@@ -141,37 +183,68 @@ class InProcess:
             self._engine.abort_request([request_id])
             raise
 
+    def _add(self, request_id: str, prefix: Tokens, parameters: SamplingParams) -> None:
+        from vllm.exceptions import VLLMValidationError
+
+        try:
+            self._engine.add_request(request_id, engine_input(prefix), parameters)
+        except VLLMValidationError as error:
+            raise RequestFailed(str(error)) from error
+
     async def close(self) -> None:
         self._driver.cancel()
         self._unload()
 
     async def _drive(self) -> None:
-        try:
-            while True:
-                if not self._waiting:
-                    self._wake.clear()
-                    await self._wake.wait()
-                turns = TURNS_AFTER_FINISH if self._step() else 1
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-        except Exception as error:
-            for future in self._waiting.values():
-                future.set_exception(error)
-            self._waiting.clear()
-            raise
+        while True:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            await self._settle()
+            try:
+                self._step()
+            except Exception as error:
+                self._die(error)
+                raise
 
-    def _step(self) -> int:
-        """One forward pass of the batch; the number of requests that it finished."""
+    async def _settle(self) -> None:
+        """Let whoever runs beside the engine react to the last step, so that the next one is full.
+
+        Returns after a turn of the event loop if nothing finished or arrived, else once some turns brought nothing new.
+        """
+        quiet = TURNS_TO_REACT - 1 if not self._num_finished else 0
+        while quiet < TURNS_TO_REACT:
+            num_before = self._num_added
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self._num_added == num_before else 0
+
+    def _die(self, error: Exception) -> None:
+        for future in self._waiting.values():
+            died = EngineDied(f"vLLM's engine core failed: {error!r}")
+            died.__cause__ = error
+            if not future.done():
+                future.set_exception(died)
+        self._waiting.clear()
+
+    def _step(self) -> None:
+        """One forward pass of the batch; whoever waits for a request that it finished is told."""
+        started = perf_counter()
+        finished = [output for output in self._engine.step() if output.finished]
+        self._num_finished = len(finished)
+        self._count(perf_counter() - started)
+        for output in finished:
+            future = self._waiting.pop(output.request_id, None)
+            if future is not None and not future.done():
+                future.set_result(completion(output, self.counters))
+
+    def _count(self, seconds: float) -> None:
+        """Add a step. The integral of the queue's length over time is the sum of the waits (Little's law)."""
+        scheduler = self._engine.engine_core.engine_core.scheduler
+        num_running = len(scheduler.running) + self._num_finished
         self.counters.steps += 1
-        self.counters.slot_steps += min(len(self._waiting), self._num_slots)
-        num_finished = 0
-        for output in self._engine.step():
-            if output.finished:
-                num_finished += 1
-                future = self._waiting.pop(output.request_id, None)
-                if future is not None and not future.done():
-                    future.set_result(completion(output, self.counters))
-        return num_finished
+        self.counters.slot_steps += min(num_running, self.num_slots)
+        self.counters.busy_seconds += seconds
+        self.counters.queue_seconds += seconds * len(scheduler.waiting)
 
     def _load(self, model: Model) -> None:
         from vllm import EngineArgs
@@ -181,13 +254,24 @@ class InProcess:
         self._engine = LLMEngine.from_engine_args(
             EngineArgs(**self.config.engine_arguments(model)), usage_context=UsageContext.LLM_CLASS
         )
-        self._num_slots = num_slots(self._engine.vllm_config)
+        self._capacity = capacity(self._engine.vllm_config)
+        self._count_preemptions(self._engine.engine_core.engine_core.scheduler)
+
+    def _count_preemptions(self, scheduler: Any) -> None:
+        """vLLM reports them with its statistics, which cost a few microseconds a token; this costs nothing."""
+        preempt = scheduler._preempt_request
+
+        def counted(*arguments: Any, **named: Any) -> None:
+            self.counters.num_preemptions += 1
+            preempt(*arguments, **named)
+
+        scheduler._preempt_request = counted
 
     def _unload(self) -> None:
         if self._engine is not None:
             self._engine.engine_core.shutdown()
             self._engine = None
-            gc.collect()
+            _freeze()
 
 
 @dataclass(eq=False)
@@ -197,18 +281,24 @@ class Async:
     config: VLLM
 
     def __post_init__(self) -> None:
-        import vllm  # noqa: F401
+        if not self.config.num_gpus:
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        import vllm.v1.engine.async_llm  # noqa: F401 - slow: before any model is asked for
 
         self.counters = Counters()
         self._ids = count()
         self._stop: Tokens = ()
         self._engine: Any = None
         self._shape = ""
-        self._num_slots = 0
+        self._capacity = Capacity(0, 0)
 
     @property
     def num_slots(self) -> int:
-        return self._num_slots
+        return self._capacity.num_slots
+
+    @property
+    def num_safe(self) -> int:
+        return self._capacity.num_safe
 
     async def hold(self, model: Model) -> None:
         """Load a model; one of the same shape as the last only exchanges the weights."""
@@ -218,23 +308,26 @@ class Async:
             await self._engine.reset_prefix_cache()
         else:
             await self.close()
-            self._load(model)
+            await asyncio.to_thread(self._load, model)
         self._stop = model.stop_token_ids
         self._shape = model.same_shape_as
+        self.counters = Counters(num_slots=self.num_slots)
 
     async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
+        from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        request = {"prompt_token_ids": list(prefix)}
         parameters = sampling_params(sampling, seed, self._stop)
+        request_id = str(next(self._ids))
         try:
-            async for output in self._engine.generate(request, parameters, str(next(self._ids))):
+            async for output in self._engine.generate(engine_input(prefix), parameters, request_id):
                 if output.finished:
                     return completion(output, self.counters)
-        except EngineDeadError:
-            # The actor would live on with a dead engine: end it, so that Ray restarts it.
-            os._exit(1)
-        raise RuntimeError("vLLM ended a request without finishing it")
+        except EngineDeadError as error:
+            raise EngineDied(f"vLLM's engine core failed: {error!r}") from error
+        except VLLMValidationError as error:
+            raise RequestFailed(str(error)) from error
+        raise EngineDied("vLLM ended a request without finishing it")
 
     async def close(self) -> None:
         if self._engine is not None:
@@ -247,19 +340,73 @@ class Async:
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        arguments = AsyncEngineArgs(**self.config.engine_arguments(model))
-        self._engine = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
-        self._num_slots = num_slots(self._engine.vllm_config)
+        arguments = {**self.config.engine_arguments(model), "disable_log_stats": False}
+        self._engine = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(**arguments),
+            usage_context=UsageContext.LLM_CLASS,
+            stat_loggers=[_watch(self)],
+        )
+        self._capacity = capacity(self._engine.vllm_config)
 
 
-def num_slots(vllm_config: Any) -> int:
-    """Requests that can run at once: max_num_seqs, or fewer if the KV cache holds fewer of the longest."""
+def _watch(engine: Async) -> Any:
+    """A vLLM statistics logger that turns what the engine core sends with every step into `engine.counters`."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class Watch(StatLoggerBase):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            self.last = perf_counter()
+
+        def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
+            if scheduler_stats is None:
+                return
+            counters, now = engine.counters, perf_counter()
+            seconds, self.last = now - self.last, now
+            num_running = scheduler_stats.num_running_reqs
+            if iteration_stats is not None:
+                num_running += len(iteration_stats.finished_requests)
+                counters.num_preemptions += iteration_stats.num_preempted_reqs
+            if num_running:
+                counters.steps += 1
+                counters.slot_steps += min(num_running, counters.num_slots)
+                counters.busy_seconds += seconds
+                counters.queue_seconds += seconds * scheduler_stats.num_waiting_reqs
+
+        def log_engine_initialized(self) -> None:
+            """Nothing to say."""
+
+    return Watch
+
+
+def _freeze() -> None:
+    """Collect once, then take all that lives out of the collector's sight.
+
+    vLLM collects five times while it loads a model, over half a million objects of its own imports: 1.3 s of 2.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Requests that can run at once: `num_slots` by configuration, `num_safe` even if all grow to the model's limit."""
+
+    num_slots: int
+    num_safe: int
+
+
+def capacity(vllm_config: Any) -> Capacity:
+    """max_num_seqs, and what the KV cache holds of the longest requests."""
     cache, model = vllm_config.cache_config, vllm_config.model_config
+    num_slots = vllm_config.scheduler_config.max_num_seqs
     kv_tokens = (cache.num_gpu_blocks or 0) * (cache.block_size or 1)
-    by_memory = (
-        kv_tokens // model.max_model_len if kv_tokens else vllm_config.scheduler_config.max_num_seqs
-    )
-    return max(1, min(vllm_config.scheduler_config.max_num_seqs, by_memory))
+    by_memory = max(1, kv_tokens // model.max_model_len) if kv_tokens else num_slots
+    return Capacity(num_slots, min(num_slots, by_memory))
+
+
+def engine_input(prefix: Tokens) -> Any:
+    """A prompt in the form that vLLM makes of every other: it then renders and checks nothing again."""
+    return {"type": "token", "prompt_token_ids": list(prefix)}
 
 
 def sampling_params(sampling: Sampling, seed: int, stop_token_ids: Tokens) -> SamplingParams:
@@ -293,6 +440,7 @@ def completion(output: RequestOutput, counters: Counters) -> Completion:
     """Our form of a finished request, added to the counters."""
     (generated,) = output.outputs
     num_cached = output.num_cached_tokens or 0
+    counters.num_requests += 1
     counters.prompt_tokens += len(output.prompt_token_ids or ())
     counters.cached_tokens += num_cached
     counters.output_tokens += len(generated.token_ids)

@@ -1,0 +1,140 @@
+"""Ours against raw vLLM: the whole path from strategy to engine beside one call of `LLM.generate` on the same requests.
+
+Same prompts, seeds and engine settings, in one process, in turns; what differs is everything that is ours: forest, pool,
+gate, encoding of the draws. Tokens are counted at the outputs of either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from scaling_exp.bench.result import Result, Row, Setup, alternate
+from scaling_exp.engines import VLLM, Counters, Engine
+from scaling_exp.engines.vllm import sampling_params
+from scaling_exp.generation import Forest, seed_of
+from scaling_exp.models import Model
+from scaling_exp.runtime import Gate, run_all
+from scaling_exp.store import Draw, Pooled, encode
+from scaling_exp.strategies import ParallelSampling
+from scaling_exp.types import Sampling, Tokens, UserError
+
+OURS, RAW = "scaling_exp", "LLM.generate"
+
+
+@dataclass(frozen=True)
+class EngineBench:
+    """`num_draws` draws at each number of samples a problem, `rounds` times on either path."""
+
+    model: str
+    samples: tuple[int, ...]
+    num_draws: int
+    max_tokens: int
+    rounds: int
+
+    def __post_init__(self) -> None:
+        if not self.samples or min(self.samples) < 1:
+            raise ValueError(f"bench.samples is {self.samples}; give at least one number above 0")
+        if self.rounds < 1 or self.num_draws < max(self.samples):
+            raise ValueError(
+                "bench.rounds must be at least 1, bench.num_draws at least bench.samples"
+            )
+
+    def run(self, setup: Setup) -> Result:
+        """Raises UserError when the ladder has no such model or the engine is not vLLM."""
+        if not isinstance(setup.engine, VLLM):
+            raise UserError(
+                "bench engine compares with vLLM in this process: choose engine=vllm_cpu or vllm_gpu"
+            )
+        os.environ |= {"OMP_NUM_THREADS": str(setup.engine.num_cpus), "VLLM_LOGGING_LEVEL": "ERROR"}
+        rows = asyncio.run(self._measure(setup, setup.model(self.model)))
+        ratios = [float(row["ratio"] or 0) for row in rows]
+        note = f"ratio: tokens/s of {OURS} over {RAW}, medians of {self.rounds} rounds; worst {min(ratios):.3f}"
+        return Result(f"Generation, model {self.model}", tuple(rows), (note,))
+
+    async def _measure(self, setup: Setup, model: Model) -> list[Row]:
+        assert isinstance(setup.engine, VLLM)
+        engine = setup.engine.start()
+        await engine.hold(model)
+        from vllm import LLM
+
+        llm = LLM(**setup.engine.engine_arguments(model))
+        prompts = model.encode([problem.prompt for problem in setup.task.problems()])
+        rows = [await self._row(engine, llm, model, prompts, samples) for samples in self.samples]
+        await engine.close()
+        return rows
+
+    async def _row(
+        self, engine: Engine, llm: Any, model: Model, prompts: Sequence[Tokens], num_samples: int
+    ) -> Row:
+        strategy = ParallelSampling(num_samples, Sampling(max_tokens=self.max_tokens))
+        asked = list(islice(cycle(prompts), self.num_draws // num_samples))
+        speeds: dict[str, list[float]] = {OURS: [], RAW: []}
+        counters = Counters()
+        for index, path in alternate(self.rounds, (OURS, RAW)):
+            if path == OURS:
+                engine.counters = counters = Counters(num_slots=engine.num_slots)
+                speed = await ours(engine, model, asked, strategy)
+            else:
+                speed = raw(llm, model, asked, strategy)
+            if index:
+                speeds[path].append(speed)
+        return {
+            "samples": num_samples,
+            "problems": len(asked),
+            **{f"{path}, tokens/s": median(each) for path, each in speeds.items()},
+            "ratio": median(speeds[OURS]) / median(speeds[RAW]),
+            "occupancy": counters.occupancy,
+            "prefix hits": counters.cached_tokens / counters.prompt_tokens,
+            "preemptions": counters.num_preemptions,
+        }
+
+
+async def ours(
+    engine: Engine, model: Model, prompts: Sequence[Tokens], strategy: ParallelSampling
+) -> float:
+    """Output tokens a second through forest, pool and gate to encoded draws."""
+    draws: list[Draw] = []
+
+    async def jobs() -> AsyncIterator[int]:
+        for index in range(len(prompts)):
+            yield index
+
+    async def run(index: int) -> None:
+        source = Pooled(model.name, model.fingerprint, {}, gate, draws.append)
+        await strategy(Forest(prompts[index], source, str(index), lambda _: None))
+
+    gate = Gate(engine)
+    started = perf_counter()
+    await run_all(jobs(), run, gate)
+    encode(draws)
+    return sum(len(draw.completion.tokens) for draw in draws) / (perf_counter() - started)
+
+
+def raw(llm: Any, model: Model, prompts: Sequence[Tokens], strategy: ParallelSampling) -> float:
+    """Output tokens a second of one call of `LLM.generate`."""
+    requests, parameters = raw_requests(model, prompts, strategy)
+    started = perf_counter()
+    outputs = llm.generate(requests, parameters, use_tqdm=False)
+    return sum(len(output.outputs[0].token_ids) for output in outputs) / (perf_counter() - started)
+
+
+def raw_requests(
+    model: Model, prompts: Sequence[Tokens], strategy: ParallelSampling
+) -> tuple[list[dict[str, list[int]]], list[Any]]:
+    """The same requests as a user of `LLM.generate` makes them: one a sample, each with its own seed."""
+    requests, parameters = [], []
+    for index, prompt in enumerate(prompts):
+        for sample in range(strategy.num_samples):
+            seed = seed_of(str(index), (sample,))
+            requests.append({"prompt_token_ids": list(prompt)})
+            each = sampling_params(strategy.sampling, seed, model.stop_token_ids)
+            each.skip_clone = False
+            parameters.append(each)
+    return requests, parameters

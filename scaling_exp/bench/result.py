@@ -1,0 +1,90 @@
+"""What a benchmark gives: a table of figures, the hardware it ran on, and the sentence to read from it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path as FilePath
+
+from rich.console import Console
+from rich.table import Table
+
+from scaling_exp.engines import EngineConfig
+from scaling_exp.environment import describe_environment
+from scaling_exp.models import Model
+from scaling_exp.tasks import Task
+from scaling_exp.types import UserError
+
+Row = Mapping[str, str | int | float | None]
+"""Column heading -> value; all rows of a table have the same columns. None is shown as a dash."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a benchmark may use of the configuration."""
+
+    models: tuple[Model, ...]
+    task: Task
+    engine: EngineConfig
+
+    def model(self, name: str) -> Model:
+        """The model of that name. Raises UserError when the ladder has none."""
+        for model in self.models:
+            if model.name == name:
+                return model
+        names = ", ".join(model.name for model in self.models)
+        raise UserError(f"bench.model is {name!r}; the ladder has {names}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Rows of one table and notes on how to read them."""
+
+    title: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> str:
+        """For a terminal."""
+        table = Table(title=self.title, title_justify="left")
+        for name in self.rows[0]:
+            table.add_column(name, justify="right")
+        for row in self.rows:
+            table.add_row(*map(_cell, row.values()))
+        text = StringIO()
+        Console(width=140, file=text).print(table)
+        return "\n".join([text.getvalue().rstrip(), *self.notes])
+
+    def write_json(self, file: FilePath, command: str, settings: Mapping[str, object]) -> None:
+        """The same with hardware, versions, date, command and settings."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "title": self.title,
+            "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": command,
+            "settings": settings,
+            "rows": list(self.rows),
+            "notes": list(self.notes),
+            **describe_environment(),
+        }
+        file.write_text(json.dumps(content, indent=2, default=str) + "\n")
+
+
+def _cell(value: str | int | float | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def alternate(rounds: int, names: Sequence[str]) -> list[tuple[int, str]]:
+    """(round, name) pairs; round 0 warms up, and the order turns every round, so that drift hits all alike."""
+    return [
+        (index, name)
+        for index in range(rounds + 1)
+        for name in (names if index % 2 == 0 else names[::-1])
+    ]
