@@ -92,11 +92,6 @@ class Endpoint:
         """What one client reserves."""
         return ({"CPU": float(self.num_cpus)},)
 
-    @property
-    def strategy(self) -> str:
-        """How bundles are placed; there is one."""
-        return "PACK"
-
     def start(self) -> Client:
         """A client without a model yet. Wants a running event loop; raises UserError when the key is not set."""
         return Client(self)
@@ -193,6 +188,11 @@ class Client:
     @property
     def num_slots(self) -> int:
         return sum(each.max_in_flight for each in self._serving)
+
+    @property
+    def num_safe(self) -> int:
+        """All: what its memory holds is the server's affair."""
+        return self.num_slots
 
     @property
     def faults(self) -> Mapping[str, int]:
