@@ -471,11 +471,24 @@ def test_a_server_that_repeats_one_sample_may_only_decode_greedily():
     asyncio.run(scenario())
 
 
-def test_a_sampling_setting_that_would_be_ignored_is_refused():
+@pytest.mark.parametrize(
+    ("missing", "change", "complaint"),
+    [
+        ("top_k", {"top_k": 5}, r"sampling\.top_k is 5 .*does not honour it"),
+        ("min_p", {"min_p": 0.1}, r"sampling\.min_p is 0\.1 .*does not honour it"),
+        (
+            "stop_token_ids",
+            {"stop_token_ids": (9,)},
+            r"sampling\.stop_token_ids .*does not honour it",
+        ),
+        ("token_ids_out", {"stop_token_ids": (9,)}, r"sampling\.stop_token_ids .*answers in text"),
+    ],
+)
+def test_a_sampling_setting_that_would_be_ignored_is_refused(missing, change, complaint):
     async def scenario():
-        async with holding(fake := Fake(honours=Fake().honours - {"top_k"})) as engine:
-            with pytest.raises(UserError, match=r"sampling\.top_k is 5 .*does not honour it"):
-                await engine(PROMPT, replace(SAMPLED, top_k=5), 1)
+        async with holding(fake := Fake(honours=Fake().honours - {missing})) as engine:
+            with pytest.raises(UserError, match=complaint):
+                await engine(PROMPT, replace(SAMPLED, **change), 1)
             return len(fake.seen)
 
     assert asyncio.run(scenario()) == 0

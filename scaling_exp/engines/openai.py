@@ -285,15 +285,14 @@ class Client:
             await asyncio.sleep(wait)
         body = json.dumps({"model": server.served_model, **request.body}).encode()
         content = await self._transport.send("POST", f"{server.base_url}/completions", body)
-        usage = read_usage(content)
         try:
             reply = read_reply(content, request.max_tokens, self._vocab_size)
             _check_ids(reply, request)
         except ValueError as error:
-            self._charge(usage, 0, 0)
+            self._charge(read_usage(content), 0, 0)
             raise BadReply(Decision(Fault.NONSENSE, str(error))) from None
         num_output = self._num_output_tokens(reply)
-        self._charge(usage, request.num_prompt_tokens, num_output)
+        self._charge(reply.usage, request.num_prompt_tokens, num_output)
         server.tokens.give_back(request.max_tokens - num_output)
         return reply
 

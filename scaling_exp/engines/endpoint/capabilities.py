@@ -90,6 +90,11 @@ def check(sampling: Sampling, able: Capabilities) -> None:
             f"sampling.{ignored[0]} is {getattr(sampling, ignored[0])} and the server of {able.served_model} does not"
             " honour it: leave it at its default, or choose a server that does (engine.base_urls)"
         )
+    if sampling.stop_token_ids and not able.token_ids_out:
+        raise UserError(
+            f"sampling.stop_token_ids is {sampling.stop_token_ids} and the server of {able.served_model} answers in"
+            " text, which does not tell where it stopped: use a server that gives token ids (engine.base_urls)"
+        )
     if sampling.temperature > 0 and not able.samples_vary:
         raise UserError(
             f"sampling.temperature is {sampling.temperature} and the server of {able.served_model} gives the same"
