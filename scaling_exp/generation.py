@@ -11,7 +11,7 @@ import asyncio
 from asyncio import gather
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
@@ -68,6 +68,7 @@ class Strategy(Protocol):
         ...
 
 
+@lru_cache(maxsize=1 << 14)
 def path_name(path: Path) -> str:
     """`2.0.3` for `(2, 0, 3)`; empty for the prompt."""
     return ".".join(map(str, path))
@@ -214,15 +215,17 @@ class Forest:
 
     def tokens(self, path: Path) -> Tokens:
         """Every token up to and with the node, prompt included."""
-        if not path:
-            return self.prompt
+        return self._node(path).tokens if path else self.prompt
+
+    def _node(self, path: Path) -> Node:
         if path not in self.nodes:
             raise ValueError(f"node {path} has not been drawn")
-        return self.nodes[path].tokens
+        return self.nodes[path]
 
     def generated(self, path: Path) -> Tokens:
         """Tokens after the prompt, forced ones included."""
-        return self.tokens(path)[len(self.prompt) :]
+        node = self._node(path)
+        return node.prefix[len(self.prompt) :] + node.completion.tokens
 
 
 def grow(planted: Iterable[tuple[Strategy, Forest]]) -> None:
