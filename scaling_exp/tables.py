@@ -154,13 +154,13 @@ class Located:
 
     async def __call__(self, stream: Stream, samples: Sequence[int]) -> Sequence[Completion]:
         in_stream = self.rows.get(stream_of(self.fingerprint, stream), {})
-        try:
-            rows = [in_stream[sample] for sample in samples]
-        except KeyError as absent:
-            raise StoreError(
-                f"the pool lacks sample {path_name(stream.parent)}.{absent} of {stream.root};"
-                " run the same command again"
-            ) from absent
+        for sample in samples:
+            if sample not in in_stream:
+                lacking = path_name((*stream.parent, sample))
+                raise StoreError(
+                    f"the pool lacks sample {lacking} of {stream.root}; run the same command again"
+                )
+        rows = [in_stream[sample] for sample in samples]
         self.row_of.update(
             ((*stream.parent, at), row) for at, row in zip(samples, rows, strict=True)
         )
