@@ -28,6 +28,7 @@ from scaling_exp.dispatch import Job, ReplicaDied, Report, StartFailed
 from scaling_exp.engines import EngineConfig
 from scaling_exp.models import Model
 from scaling_exp.types import UserError
+from scaling_exp.watchdog import MARK, guard, new_mark
 from scaling_exp.worker import Work, Worker
 
 POLL_SECONDS = 0.2
@@ -51,8 +52,14 @@ class Cluster:
         if ray.is_initialized():
             return
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        local = {} if self.address else {"num_cpus": self.num_cpus, "include_dashboard": False}
-        ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **local)
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self.address:
+            ray.init(address=self.address, **quiet)
+            return
+        mark = os.environ[MARK] = new_mark()  # Ray's daemons inherit it, and theirs from them
+        guard(mark)
+        ray.init(num_cpus=self.num_cpus, include_dashboard=False, **quiet)
+        del os.environ[MARK]
 
     def check(self, engine: EngineConfig) -> None:
         """Raise UserError when not even one replica fits."""
@@ -138,15 +145,28 @@ class RayReplica:
         }
 
 
+class GuardedWorker(Worker):
+    """A worker that no process of its engine outlives, however it ends."""
+
+    async def start(self) -> None:
+        guard(os.environ[MARK])
+        await super().start()
+
+
 @cache
 def _actor_class() -> Any:
-    return ray.remote(Worker)
+    return ray.remote(GuardedWorker)
 
 
 def _environment(engine: EngineConfig) -> dict[str, str]:
     """Set before the process starts: libraries read these when they are imported."""
     threads = {} if engine.num_gpus else {"OMP_NUM_THREADS": str(engine.num_cpus)}
-    return {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", **threads}
+    return {
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        MARK: new_mark(),
+        **threads,
+    }
 
 
 def _reserve(bundles: Bundles) -> PlacementGroup:

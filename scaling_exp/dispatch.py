@@ -23,9 +23,10 @@ REPORT_SECONDS = 0.25
 EXCHANGES_PER_SECOND = 400
 """More would fill a core of the driver, so with many replicas each reports less often."""
 MAX_ATTEMPTS = 3
-"""A job that was refused so often, or killed its replica so often and the last time alone, is set aside."""
+"""A job that was refused so often, or killed its replica so often and all but the first time alone, is set aside."""
+NUM_TRIED_ALONE = 16
 NUM_SUSPECT_GROUPS = 8
-"""Jobs that were open in a replica that died are tried again in so many groups, then one by one."""
+"""Jobs that were open in a replica that died are tried again one by one if they are few, else first in groups."""
 MAX_FAILED_STARTS = 3
 """Replicas that may fail to start in a row before the run ends with the reason."""
 UNKNOWN = -1
@@ -302,8 +303,10 @@ class Dispatch:
     async def _wait_for_news(self) -> None:
         """Until jobs came back to the queue, or a while has passed and there may be some to take from others."""
         waiting = asyncio.ensure_future(self.news.wait())
-        await asyncio.wait([waiting], timeout=self.report_seconds)
-        waiting.cancel()
+        try:
+            await asyncio.wait([waiting], timeout=self.report_seconds)
+        finally:
+            waiting.cancel()
 
     def _tell_news(self) -> None:
         self.news.set()
@@ -455,14 +458,17 @@ class Dispatch:
 
     def _suspect(self, jobs: Sequence[Job], reason: str) -> None:
         """Try them again, ever fewer at a time, so that in the end only the guilty one is blamed."""
-        self.attempts.update((job.model, job.problem) for job in jobs)
-        num_attempts = min(self.attempts[job.model, job.problem] for job in jobs)
-        if num_attempts == 1:
-            self.queue.put_suspects(jobs, NUM_SUSPECT_GROUPS)
-        elif len(jobs) > 1 or num_attempts < MAX_ATTEMPTS:
-            self.queue.put_suspects(jobs, len(jobs))
+        for job in jobs:
+            name = (job.model, job.problem)
+            self.attempts[name] += len(jobs) == 1 or not self.attempts[name]
+        num_attempts = self.attempts[jobs[0].model, jobs[0].problem]
+        if len(jobs) == 1 and num_attempts >= MAX_ATTEMPTS:
+            self._set_aside(
+                jobs[0], f"killed its engine {num_attempts} times, at last alone: {reason}"
+            )
         else:
-            self._set_aside(jobs[0], f"killed its engine {num_attempts} times: {reason}")
+            is_few = len(jobs) <= NUM_TRIED_ALONE
+            self.queue.put_suspects(jobs, len(jobs) if is_few else NUM_SUSPECT_GROUPS)
 
     def _refuse(self, job: Job, reason: str) -> None:
         """Try a job again that the engine would not do, after all others."""

@@ -114,8 +114,10 @@ class Worker:
     async def _wait(self, seconds: float) -> None:
         self.changed.clear()
         waiting = asyncio.ensure_future(self.changed.wait())
-        await asyncio.wait([waiting], timeout=seconds)
-        waiting.cancel()
+        try:
+            await asyncio.wait([waiting], timeout=seconds)
+        finally:
+            waiting.cancel()
 
     async def _admitted(self) -> AsyncIterator[Job]:
         """Jobs as the gate opens for them: until then they can be given back."""

@@ -1,0 +1,240 @@
+"""Replicas on Ray: what fits, nodes that come and go, and nothing left behind. Engines are simulated."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+
+import psutil
+import pyarrow as pa
+import pytest
+from conftest import ENVIRONMENT, SHIPPED
+
+from scaling_exp.cluster import Cluster, num_fitting
+from scaling_exp.dispatch import Dispatch, Job
+from scaling_exp.engines.simulated import Simulated
+from scaling_exp.models import Model
+from scaling_exp.store import DRAWS
+from scaling_exp.strategies import ParallelSampling
+from scaling_exp.types import Sampling, UserError
+from scaling_exp.worker import Work
+
+NUM_SAMPLES = 8
+CHECKPOINT = json.loads((SHIPPED / "ladder.json").read_text())["checkpoints"][0]["name"]
+MODEL = Model("small", str(SHIPPED / CHECKPOINT), 1000)
+
+
+def test_replicas_are_packed_bundle_by_bundle_onto_nodes():
+    nodes = [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}]
+    assert num_fitting([{"CPU": 1, "GPU": 1}], nodes, 100) == 8
+    assert num_fitting([{"CPU": 1, "GPU": 4}] * 2, nodes, 100) == 1
+    assert num_fitting([{"CPU": 1, "GPU": 8}], nodes, 100) == 0
+    assert num_fitting([{"CPU": 1, "GPU": 1}], nodes, 3) == 3
+
+
+@dataclass(frozen=True)
+class Respond:
+    """30 tokens. `child`: also starts a process that lives on, as engines do."""
+
+    has_child: bool = False
+
+    def __call__(self, _prefix, _seed):
+        if self.has_child and not hasattr(sys, "child_of_engine"):
+            sleep = [sys.executable, "-c", "import time; time.sleep(300)  # child-of-engine"]
+            sys.child_of_engine = subprocess.Popen(sleep, start_new_session=True)
+        return (1,) * 30
+
+
+class Nothing:
+    def read(self, _text):
+        return None
+
+
+def work(has_child=False, **engine):
+    simulated = Simulated(16, 0.01, 0.0, Respond(has_child), pace=1.0, **engine)
+    strategies = {"sampling": ParallelSampling(NUM_SAMPLES, Sampling(max_tokens=50))}
+    return Work(simulated, strategies, Nothing())
+
+
+def jobs(num):
+    return [
+        Job("small", str(at), f"0/small/{at}", (1, 2), ("sampling",), NUM_SAMPLES)
+        for at in range(num)
+    ]
+
+
+class Run:
+    """A dispatch on Ray, and what came back."""
+
+    def __init__(self, cluster, work):
+        self.rows = []
+        self.replicas = Counter()
+        self.dispatch = Dispatch(
+            {"small": MODEL},
+            partial(cluster.replicas, work),
+            self._informed,
+            self._append,
+            self._note,
+        )
+
+    def _informed(self, asked):
+        """A job that was open in a replica that died is drawn from the start: what came back of it is forgotten."""
+        roots = {each.root for each in asked}
+        self.rows = [row for row in self.rows if row["root"] not in roots]
+        return list(asked)
+
+    def _append(self, draws, _num_draws):
+        batch = pa.ipc.read_record_batch(pa.py_buffer(draws), DRAWS)
+        self.rows += batch.select(["root", "sample"]).to_pylist()
+
+    def _note(self, event):
+        self.replicas[event.replica] += event.report.num_draws
+
+    def is_whole(self, num_jobs):
+        places = Counter((row["root"], row["sample"]) for row in self.rows)
+        return len(places) == num_jobs * NUM_SAMPLES and max(places.values()) == 1
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """Ray with a head of one CPU, joined by address as a user would."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    import cloudpickle
+    import ray
+    from ray.cluster_utils import Cluster as RayCluster
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def groups_in_use():
+    from ray.util.placement_group import placement_group_table
+
+    return [each for each in placement_group_table().values() if each["state"] != "REMOVED"]
+
+
+def processes_named(text):
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if text in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+@pytest.mark.slow
+def test_nodes_may_join_and_be_lost_during_a_run(ray_cluster):
+    ours = Cluster(ray_cluster.address, None)
+    ours.connect()
+    run = Run(ours, work())
+
+    async def main():
+        running = asyncio.ensure_future(run.dispatch.run(jobs(600)))
+        await until(lambda: len(run.replicas) == 1)
+        node = ray_cluster.add_node(num_cpus=2)
+        await until(lambda: len(run.replicas) == 3 and all(run.replicas.values()))
+        ray_cluster.remove_node(node, allow_graceful=False)
+        assert not running.done()
+        return await asyncio.wait_for(running, 60)
+
+    assert asyncio.run(main()) == []
+    assert run.is_whole(600)
+    assert groups_in_use() == []
+
+
+async def until(is_so, seconds=30):
+    for _ in range(seconds * 20):
+        if is_so():
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("waited in vain")
+
+
+@pytest.mark.slow
+def test_a_shape_that_fits_no_node_is_refused_with_what_it_needs_and_what_there_is(ray_cluster):
+    ours = Cluster(ray_cluster.address, None)
+    ours.connect()
+    with pytest.raises(
+        UserError, match=r"needs 3 CPU \+ 1 GPU on a node; the nodes have 1 CPU \+ 0 GPU"
+    ):
+        ours.check(work(num_cpus=3, num_gpus=1).engine)
+    assert groups_in_use() == []
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_its_children_end_with_it(ray_cluster):
+    ours = Cluster(ray_cluster.address, None)
+    ours.connect()
+    run = Run(ours, work(has_child=True))
+
+    async def main():
+        running = asyncio.ensure_future(run.dispatch.run(jobs(100)))
+        await until(lambda: run.replicas[0] > 0)
+        (worker,) = processes_named("ray::GuardedWorker")
+        (child,) = processes_named("child-of-engine")
+        worker.kill()
+        await until(lambda: not child.is_running(), 10)
+        return await asyncio.wait_for(running, 60)
+
+    assert asyncio.run(main()) == []
+    assert run.is_whole(100)
+    assert len(run.replicas) == 2
+    assert groups_in_use() == []
+
+
+DRIVER = """
+import asyncio, sys
+sys.path.insert(0, {tests!r})
+import ray
+import test_cluster as t
+ray.cloudpickle.register_pickle_by_value(t)
+ours = t.Cluster({address!r}, 1)
+ours.connect()
+run = t.Run(ours, t.work(has_child=True))
+asyncio.run(run.dispatch.run(t.jobs(100_000)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_joined", [True, False], ids=["a cluster joined", "a local Ray"])
+def test_after_sigkill_of_the_driver_nothing_of_it_is_left_within_ten_seconds(
+    ray_cluster, is_joined
+):
+    before = ours_among(psutil.process_iter(["cmdline"]))
+    code = DRIVER.format(
+        tests=str(SHIPPED.parents[2] / "tests"), address=ray_cluster.address if is_joined else None
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT)
+    deadline = time.monotonic() + 60
+    while not processes_named("child-of-engine"):
+        assert time.monotonic() < deadline
+        assert driver.poll() is None
+        time.sleep(0.1)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    started = ours_among(psutil.process_iter(["cmdline"])) - before
+    assert len(started) == 2
+    assert (len(family) > 5) == (not is_joined)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    _, left = psutil.wait_procs([*family, *started], timeout=10)
+    assert left == []
+    assert groups_in_use() == []
+
+
+def ours_among(processes):
+    """Workers and the children of their engines."""
+    names = ("child-of-engine", "ray::GuardedWorker")
+    return {
+        each
+        for each in processes
+        if any(name in " ".join(each.info["cmdline"] or []) for name in names)
+    }
