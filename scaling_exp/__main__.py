@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from scaling_exp.dispatch import SetAside
+
 USAGE = """\
 scaling_exp: is the next unit of compute better spent on pre-training or on inference?
 
@@ -28,10 +30,13 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
               python -m scaling_exp report runs/quickstart-1a2b3c4d
   pretrain  train a ladder of small models from scratch
               python -m scaling_exp pretrain +ladder=arithmetic
+  bench     measure a part of the program on this machine: engine, schedule, dispatch, store, ...
+              python -m scaling_exp bench engine
   doctor    what is installed, what the machine offers, what would go wrong
 
   VERB --help teaches the verb; --cfg job shows a configuration; -m runs a sweep; --config-dir DIR adds your own."""
 
+INCOMPLETE = 1
 MISTAKE = 2
 INTERRUPTED = 130
 
@@ -67,16 +72,27 @@ def run(arguments: list[str]) -> None:
         experiment = experiment_from(node)
         command = " ".join(["python -m scaling_exp run", *arguments])
         try:
-            analysis, page = run_experiment(experiment, command)
+            finished = run_experiment(experiment, command)
         except KeyboardInterrupt:
             print(
                 f"\ninterrupted; every finished draw is kept. Go on with the same command:\n  {command}",
                 file=sys.stderr,
             )
             sys.exit(INTERRUPTED)
-        print("\n".join(["", *analysis.sentences, "", f"report: {page}"]))
+        print("\n".join(["", *finished.analysis.sentences, "", f"report: {finished.page}"]))
+        if finished.set_aside:
+            print(f"\n{_without(finished.set_aside)}\n  {command}", file=sys.stderr)
+            sys.exit(INCOMPLETE)
 
     compose("config", arguments, "run", task)
+
+
+def _without(set_aside: Sequence[SetAside]) -> str:
+    """What a run was finished without."""
+    lines = [f"  {each.model} {each.problem}: {each.reason}" for each in set_aside[:10]]
+    more = [f"  and {len(set_aside) - 10} more"] if len(set_aside) > 10 else []
+    head = f"{len(set_aside)} jobs were set aside, and their problems are left out for every model:"
+    return "\n".join([head, *lines, *more, "try them again with the same command:"])
 
 
 def plan(arguments: list[str]) -> None:
@@ -116,6 +132,29 @@ def pretrain(arguments: list[str]) -> None:
     compose("pretrain", arguments, "pretrain", task)
 
 
+def bench(arguments: list[str]) -> None:
+    """Measure a part of the program."""
+
+    def task(node: DictConfig) -> None:
+        from scaling_exp.config import bench_from
+
+        benchmark = bench_from(node)
+        command = " ".join(["python -m scaling_exp bench", *arguments])
+        result = benchmark.bench.run(benchmark.setup)
+        result.write_json(benchmark.output, command, benchmark.settings)
+        print("\n".join([result.table(), hardware_line(), f"json: {benchmark.output}"]))
+
+    from scaling_exp.bench.result import hardware_line
+
+    names = arguments[:1] if arguments and "=" not in arguments[0] else []
+    if names and not names[0].startswith("-"):
+        compose("bench", [f"+bench={names[0]}", *arguments[1:]], "bench", task)
+    elif arguments in (["-h"], ["--help"]):
+        compose("bench", ["--help"], "bench", task)
+    else:
+        fail("bench wants a name first, e.g. python -m scaling_exp bench engine; --help lists them")
+
+
 def report(arguments: list[str]) -> None:
     """Analyse and draw a finished run again."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
@@ -151,6 +190,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "plan": plan,
     "report": report,
     "pretrain": pretrain,
+    "bench": bench,
     "doctor": doctor,
 }
 

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from scaling_exp.analysis import AnalysisSettings
+from scaling_exp.bench import BENCHES, Benchmark, Setup
 from scaling_exp.cluster import Cluster
 from scaling_exp.engines import ENGINES
 from scaling_exp.experiment import Experiment, Pretraining
@@ -125,6 +126,27 @@ def pretraining_from(node: DictConfig) -> Pretraining:
         output=FilePath(_scalar(str, config, "output")),
         cluster=_validate(Cluster, config["cluster"], "cluster"),
     )
+
+
+def bench_from(node: DictConfig) -> Benchmark:
+    """The benchmark that a composed configuration describes. Raises ConfigError."""
+    config = _plain(node)
+    _check_keys("", config, ("bench", "output", "ladder", "task", "engine"))
+    try:
+        return Benchmark(
+            bench=_kind(BENCHES, config["bench"], "bench"),
+            setup=Setup(
+                models=_validate(Ladder, config["ladder"], "ladder").models(),
+                task=_kind(TASKS, config["task"], "task"),
+                engine=_kind(ENGINES, config["engine"], "engine"),
+            ),
+            output=FilePath(_scalar(str, config, "output")) / f"{config['bench']['kind']}.json",
+            settings={key: config[key] for key in ("bench", "engine")},
+        )
+    except UserError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 _PARTS = {

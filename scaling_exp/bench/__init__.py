@@ -1,8 +1,22 @@
 """Benchmarks that anyone can run: `python -m scaling_exp bench NAME`. `kind:` chooses from `BENCHES`."""
 
+from scaling_exp.bench.analysis import AnalysisBench
+from scaling_exp.bench.block import BlockBench
+from scaling_exp.bench.dispatch import DispatchBench
 from scaling_exp.bench.engine import EngineBench
-from scaling_exp.bench.result import Result, Setup
+from scaling_exp.bench.replicas import ReplicasBench
+from scaling_exp.bench.result import Bench, Benchmark, Result, Setup
+from scaling_exp.bench.schedule import ScheduleBench
+from scaling_exp.bench.store import StoreBench
 
-BENCHES = {"engine": EngineBench}
+BENCHES: dict[str, type[Bench]] = {
+    "engine": EngineBench,
+    "replicas": ReplicasBench,
+    "block": BlockBench,
+    "schedule": ScheduleBench,
+    "dispatch": DispatchBench,
+    "store": StoreBench,
+    "analysis": AnalysisBench,
+}
 
-__all__ = ["BENCHES", "Result", "Setup"]
+__all__ = ["BENCHES", "Bench", "Benchmark", "Result", "Setup"]

@@ -1,6 +1,6 @@
-"""Ours against raw vLLM: the whole path from strategy to engine beside one call of `LLM.generate` on the same requests.
+"""Ours against raw vLLM: the path from strategy to engine beside one call of `LLM.generate` on the same requests.
 
-Same prompts, seeds and engine settings, in one process, in turns; what differs is everything that is ours: forest, pool,
+Same prompts, seeds and engine settings, in one process, in turns; what differs is what is ours: forest, pool,
 gate, encoding of the draws. Tokens are counted at the outputs of either.
 """
 

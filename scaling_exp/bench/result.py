@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path as FilePath
+from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
 
 from scaling_exp.engines import EngineConfig
-from scaling_exp.environment import describe_environment
+from scaling_exp.environment import describe_environment, hardware
 from scaling_exp.models import Model
 from scaling_exp.tasks import Task
 from scaling_exp.types import UserError
@@ -71,6 +72,29 @@ class Result:
             **describe_environment(),
         }
         file.write_text(json.dumps(content, indent=2, default=str) + "\n")
+
+
+class Bench(Protocol):
+    """A frozen dataclass whose fields are the benchmark's settings."""
+
+    def run(self, setup: Setup) -> Result: ...
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark to run, what it may use, and the file that its result goes to."""
+
+    bench: Bench
+    setup: Setup
+    output: FilePath
+    settings: Mapping[str, object]
+
+
+def hardware_line() -> str:
+    """One line: cores, processor, memory, accelerators."""
+    found = hardware()
+    gpus = ", ".join(found["gpus"]) or "no GPU"
+    return f"{found['num_cpus']} cores of {found['processor']}, {found['memory_gib']} GiB, {gpus}"
 
 
 def _cell(value: str | int | float | None) -> str:

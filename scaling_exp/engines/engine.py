@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from asyncio import sleep
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol
 
 from scaling_exp.models import Model
 from scaling_exp.types import Completion, Sampling, Tokens
+
+TURNS_TO_REACT = 8
+"""Turns of the event loop that a strategy needs, at most, from a finished draw to its next request."""
+
+
+async def settled(num_submitted: Callable[[], int], num_turns: int) -> None:
+    """Let whoever runs beside an engine submit requests; return once `num_turns` turns have brought no new one."""
+    num_quiet = 0
+    while num_quiet < num_turns:
+        before = num_submitted()
+        await sleep(0)
+        num_quiet = num_quiet + 1 if num_submitted() == before else 0
 
 
 class EngineDied(RuntimeError):

@@ -17,15 +17,12 @@ from dataclasses import dataclass
 from itertools import accumulate, count
 from random import Random
 
-from scaling_exp.engines.engine import Counters
+from scaling_exp.engines.engine import TURNS_TO_REACT, Counters, settled
 from scaling_exp.models import Model
 from scaling_exp.types import Completion, Sampling, Tokens
 
 Respond = Callable[[Tokens, int], Tokens]
 """The completion of a prefix under a seed; always the same for the same two."""
-
-TURNS_TO_REACT = 8
-"""Turns of the event loop that a strategy is given from a finished draw to its next request."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ class SimulatedEngine:
         """Virtual seconds."""
         self._step = 0
         self._ids = count()
+        self._num_submitted = 0
         self._waiting: deque[_Request] = deque()
         self._running: list[tuple[int, int, _Request]] = []  # a heap: last step, order of arrival
         self._wake = asyncio.Event()
@@ -111,14 +109,14 @@ class SimulatedEngine:
         kept = tokens[: sampling.max_tokens]
         reason = "stop" if len(tokens) <= sampling.max_tokens else "length"
         done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._num_submitted += 1
         self._waiting.append(_Request(prefix, Completion(kept, reason), done, self.clock))
         self._wake.set()
         return await done
 
     async def _drive(self) -> None:
         while True:
-            for _ in range(TURNS_TO_REACT):
-                await asyncio.sleep(0)
+            await settled(lambda: self._num_submitted, TURNS_TO_REACT)
             self._admit()
             if self._running:
                 await self._advance()

@@ -18,16 +18,19 @@ from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from scaling_exp.engines.engine import Counters, EngineDied, RequestFailed
+from scaling_exp.engines.engine import (
+    TURNS_TO_REACT,
+    Counters,
+    EngineDied,
+    RequestFailed,
+    settled,
+)
 from scaling_exp.models import Model
 from scaling_exp.types import Completion, Sampling, Tokens
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.outputs import RequestOutput
-
-TURNS_TO_REACT = 4
-"""Turns of the event loop that a strategy needs from a finished draw to its next request."""
 
 
 @dataclass(frozen=True)
@@ -200,23 +203,13 @@ class InProcess:
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            await self._settle()
+            # Who runs beside the engine reacts to the last step first, so that the next one is full.
+            await settled(lambda: self._num_added, TURNS_TO_REACT if self._num_finished else 1)
             try:
                 self._step()
             except Exception as error:
                 self._die(error)
                 raise
-
-    async def _settle(self) -> None:
-        """Let whoever runs beside the engine react to the last step, so that the next one is full.
-
-        Returns after a turn of the event loop if nothing finished or arrived, else once some turns brought nothing new.
-        """
-        quiet = TURNS_TO_REACT - 1 if not self._num_finished else 0
-        while quiet < TURNS_TO_REACT:
-            num_before = self._num_added
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if self._num_added == num_before else 0
 
     def _die(self, error: Exception) -> None:
         for future in self._waiting.values():
