@@ -7,8 +7,18 @@ from scaling_exp.engines.engine import (
     EngineDied,
     RequestFailed,
 )
+from scaling_exp.engines.openai import Endpoint
 from scaling_exp.engines.vllm import VLLM
 
-ENGINES = {"vllm": VLLM}
+ENGINES = {"vllm": VLLM, "openai": Endpoint}
 
-__all__ = ["ENGINES", "VLLM", "Counters", "Engine", "EngineConfig", "EngineDied", "RequestFailed"]
+__all__ = [
+    "ENGINES",
+    "VLLM",
+    "Counters",
+    "Endpoint",
+    "Engine",
+    "EngineConfig",
+    "EngineDied",
+    "RequestFailed",
+]

@@ -116,6 +116,7 @@ class VLLM:
             "enforce_eager": self.enforce_eager,
             "enable_prefix_caching": self.enable_prefix_caching,
             "load_format": self.load_format,
+            "use_tqdm_on_load": False,
             "trust_remote_code": self.trust_remote_code,
             "tensor_parallel_size": self.tensor_parallel,
             "pipeline_parallel_size": self.pipeline_parallel,
@@ -197,6 +198,7 @@ class InProcess:
     async def close(self) -> None:
         self._driver.cancel()
         self._unload()
+        gc.unfreeze()
 
     async def _drive(self) -> None:
         while True:
