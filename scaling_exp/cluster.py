@@ -54,11 +54,11 @@ class Cluster:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.address:
-            ray.init(address=self.address, **quiet)
+            ray.init(self.address, **quiet)
             return
         mark = os.environ[MARK] = new_mark()  # Ray's daemons inherit it, and theirs from them
         guard(mark)
-        ray.init(num_cpus=self.num_cpus, include_dashboard=False, **quiet)
+        ray.init("local", num_cpus=self.num_cpus, include_dashboard=False, **quiet)
         del os.environ[MARK]
 
     def check(self, engine: EngineConfig) -> None:
@@ -97,10 +97,12 @@ class RayReplica:
         self.group = group
         self.on_close = on_close
         self.actor: Any = None
+        self.node = ("", 0)
 
     async def start(self) -> None:
         self.actor = _actor_class().options(**self._options()).remote(self.work)
         await self._begin("start")
+        self.node = _address_of_node(self.group)
 
     async def hold(self, model: Model) -> int:
         return await self._begin("hold", model)
@@ -129,7 +131,7 @@ class RayReplica:
         try:
             return await getattr(self.actor, method).remote(*arguments)
         except RayActorError as error:
-            raise ReplicaDied(_one_line(error), blames_jobs=not _is_of_node(error)) from error
+            raise ReplicaDied(_one_line(error), blames_jobs=await _answers(self.node)) from error
 
     def _options(self) -> dict[str, Any]:
         """All of a single bundle; of several nothing, because vLLM's own Ray executor shares them out."""
@@ -177,8 +179,21 @@ def _is_ready(group: PlacementGroup) -> bool:
     return placement_group_table(group)["state"] == "CREATED"
 
 
-def _is_of_node(error: RayActorError) -> bool:
-    return error.preempted or "node" in _one_line(error)
+def _address_of_node(group: PlacementGroup) -> tuple[str, int]:
+    """Where the daemon listens of the node that holds the first bundle."""
+    (node_id, *_) = placement_group_table(group)["bundles_to_node_id"].values()
+    (node,) = (each for each in ray.nodes() if each["NodeID"] == node_id)
+    return node["NodeManagerAddress"], node["NodeManagerPort"]
+
+
+async def _answers(node: tuple[str, int]) -> bool:
+    """Whether a node is still there. Ray itself needs up to half a minute to know."""
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(*node), 2.0)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def _one_line(error: BaseException) -> str:

@@ -17,8 +17,13 @@ from uuid import uuid4
 
 MARK = "SCALING_EXP_MARK"
 POLL_SECONDS = 0.5
+LOOK_SECONDS = 3.0
+"""Between looks at what there is: some overwrite their environment, and their parents may die before them."""
 ROUNDS = 8
 """Looks for survivors, half a second apart: a process may be starting another one just then."""
+
+Process = tuple[int, int]
+"""Its number and when it started, for numbers are used again."""
 
 
 def guard(mark: str) -> subprocess.Popen[bytes]:
@@ -41,30 +46,29 @@ def new_mark() -> str:
     return uuid4().hex
 
 
-def marked(mark: str) -> list[int]:
+def marked(mark: str) -> set[Process]:
     """Processes that have the mark, and all that descend from them."""
     parents = _parents()
-    found = {pid for pid in parents if _has(pid, mark)}
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        children.setdefault(parent, []).append(pid)
+    found = {each for each in parents if _has(each[0], mark)}
+    children: dict[int, list[Process]] = {}
+    for each, parent in parents.items():
+        children.setdefault(parent, []).append(each)
     waiting = list(found)
     while waiting:
-        new = [pid for pid in children.get(waiting.pop(), []) if pid not in found]
+        new = [each for each in children.get(waiting.pop()[0], []) if each not in found]
         found.update(new)
         waiting += new
-    return sorted(found - {os.getpid()})
+    return {each for each in found if each[0] != os.getpid()}
 
 
-def _parents() -> dict[int, int]:
+def _parents() -> dict[Process, int]:
     """Parent of every process."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            # pid (name) state parent ...; the name may hold spaces and brackets
-            parents[int(folder.name)] = int(
-                (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            )
+            # pid (name) state parent ... start; the name may hold spaces and brackets
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name), int(fields[19])] = int(fields[1])
         except OSError:
             continue
     return parents
@@ -78,10 +82,14 @@ def _has(pid: int, mark: str) -> bool:
 
 
 def _watch(parent: int, mark: str) -> None:
+    seen: set[Process] = set()
     while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
+        seen = marked(mark)
+        for _ in range(round(LOOK_SECONDS / POLL_SECONDS)):
+            if os.getppid() == parent:
+                time.sleep(POLL_SECONDS)
     for _ in range(ROUNDS):
-        for pid in marked(mark):
+        for pid, _ in marked(mark) | (seen & _parents().keys()):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

@@ -138,7 +138,7 @@ def test_nodes_may_join_and_be_lost_during_a_run(ray_cluster):
     run = Run(ours, work())
 
     async def main():
-        running = asyncio.ensure_future(run.dispatch.run(jobs(600)))
+        running = asyncio.ensure_future(run.dispatch.run(jobs(150)))
         await until(lambda: len(run.replicas) == 1)
         node = ray_cluster.add_node(num_cpus=2)
         await until(lambda: len(run.replicas) == 3 and all(run.replicas.values()))
@@ -147,7 +147,7 @@ def test_nodes_may_join_and_be_lost_during_a_run(ray_cluster):
         return await asyncio.wait_for(running, 60)
 
     assert asyncio.run(main()) == []
-    assert run.is_whole(600)
+    assert run.is_whole(150)
     assert groups_in_use() == []
 
 
@@ -177,7 +177,7 @@ def test_a_killed_worker_is_replaced_and_its_children_end_with_it(ray_cluster):
     run = Run(ours, work(has_child=True))
 
     async def main():
-        running = asyncio.ensure_future(run.dispatch.run(jobs(100)))
+        running = asyncio.ensure_future(run.dispatch.run(jobs(40)))
         await until(lambda: run.replicas[0] > 0)
         (worker,) = processes_named("ray::GuardedWorker")
         (child,) = processes_named("child-of-engine")
@@ -186,7 +186,7 @@ def test_a_killed_worker_is_replaced_and_its_children_end_with_it(ray_cluster):
         return await asyncio.wait_for(running, 60)
 
     assert asyncio.run(main()) == []
-    assert run.is_whole(100)
+    assert run.is_whole(40)
     assert len(run.replicas) == 2
     assert groups_in_use() == []
 
@@ -221,7 +221,7 @@ def test_after_sigkill_of_the_driver_nothing_of_it_is_left_within_ten_seconds(
         time.sleep(0.1)
     family = psutil.Process(driver.pid).children(recursive=True)
     started = ours_among(psutil.process_iter(["cmdline"])) - before
-    assert len(started) == 2
+    assert len(started) >= 2
     assert (len(family) > 5) == (not is_joined)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
