@@ -199,6 +199,7 @@ class Shift:
     opened: dict[str, Job] = field(default_factory=dict)
     num_queued: int = 0
     num_draws: int = 0
+    is_loaded: bool = False
     is_trial: bool = False
     """It holds one group of suspects and gets nothing else until these are done."""
 
@@ -277,9 +278,12 @@ class Dispatch:
                     start_seconds = 0.0
                 await self._draw(shift, num_wanted)
         except ReplicaDied as death:
-            self._requeue(shift, death)
+            if shift is not None and shift.is_loaded:
+                self._requeue(shift, death)
+            elif death.blames_jobs:
+                await self._note_failed_start(shift, str(death))
         except StartFailed as failure:
-            await self._note_failed_start(failure)
+            await self._note_failed_start(shift, str(failure))
         finally:
             self._end(shift)
             replica.close()
@@ -331,7 +335,7 @@ class Dispatch:
         now = clock()
         self.num_failed_starts = 0
         self._tell(shift, Report(), start_seconds, now - shift.started)
-        shift.started = now
+        shift.started, shift.is_loaded = now, True
         return num_wanted
 
     async def _draw(self, shift: Shift, num_wanted: int) -> None:
@@ -442,18 +446,16 @@ class Dispatch:
 
     # Faults
 
-    def _requeue(self, shift: Shift | None, death: ReplicaDied) -> None:
+    def _requeue(self, shift: Shift, death: ReplicaDied) -> None:
         """Put back what was open in a replica that died."""
-        if shift is None or not shift.opened:
-            return
         jobs = [_forgotten(job) for job in shift.opened.values()]
         shift.opened.clear()
-        if not death.blames_jobs and shift.is_trial:
-            self.queue.put_suspects(jobs, 1)
-        elif not death.blames_jobs:
-            self.queue.put_first(jobs)
-        else:
+        if death.blames_jobs and jobs:
             self._suspect(jobs, str(death))
+        elif shift.is_trial:
+            self.queue.put_suspects(jobs, 1)
+        else:
+            self.queue.put_first(jobs)
         self._tell_news()
 
     def _suspect(self, jobs: Sequence[Job], reason: str) -> None:
@@ -483,15 +485,16 @@ class Dispatch:
         self.set_aside.append(SetAside(job.model, job.problem, reason))
         self._count_down(1)
 
-    async def _note_failed_start(self, failure: StartFailed) -> None:
-        """Wait before the place is tried again; give up when nothing has ever started three times in a row."""
+    async def _note_failed_start(self, shift: Shift | None, reason: str) -> None:
+        """Keep the place closed for a while; give up when starts fail in a row and nobody draws."""
+        self._end(shift)
         self.num_failed_starts += 1
-        is_hopeless = self.num_failed_starts >= MAX_FAILED_STARTS
-        if is_hopeless and not any(
-            shift.num_draws for shifts in self.shifts.values() for shift in shifts
-        ):
-            raise UserError(str(failure))
+        if self.num_failed_starts >= MAX_FAILED_STARTS and not self._anybody_draws():
+            raise UserError(f"no engine could be started: {reason}")
         await asyncio.sleep(min(60, 2**self.num_failed_starts))
+
+    def _anybody_draws(self) -> bool:
+        return any(shift.is_loaded for shifts in self.shifts.values() for shift in shifts)
 
 
 def _forgotten(job: Job) -> Job:

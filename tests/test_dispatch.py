@@ -235,6 +235,17 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_after_three_starts_with_the_
     assert len(fleet.made) == 3
 
 
+def test_replicas_that_die_whenever_they_start_end_the_run(tmp_path):
+    class DiesAlways(LocalReplica):
+        async def start(self):
+            raise ReplicaDied("killed for want of memory")
+
+    fleet = Fleet(1, lambda: DiesAlways(work()))
+    with pytest.raises(UserError, match="killed for want of memory"):
+        dispatched(tmp_path, [job(1)], fleet)
+    assert len(fleet.made) == 3
+
+
 def test_a_replica_that_dies_while_it_starts_is_replaced(tmp_path):
     class DiesFirst(LocalReplica):
         async def start(self):
