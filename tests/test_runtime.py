@@ -5,10 +5,11 @@ from random import Random
 
 import pytest
 
-from scaling_exp.cluster import HEADROOM
+from scaling_exp.bench.schedule import Levels
+from scaling_exp.engines import Counters
 from scaling_exp.engines.simulated import Simulated
-from scaling_exp.generation import Forest
-from scaling_exp.runtime import Gate, run_all
+from scaling_exp.generation import Forest, Fresh
+from scaling_exp.runtime import HEADROOM, Gate, Target, run_all
 from scaling_exp.strategies import AdaptiveVoting, Greedy, ParallelSampling
 from scaling_exp.types import Completion, Sampling
 
@@ -38,18 +39,20 @@ async def each(jobs):
         (ParallelSampling(64, SAMPLED), 60),
         (AdaptiveVoting(16, SAMPLED), 400),
         (AdaptiveVoting(64, SAMPLED), 100),
+        (Levels(16, 8, SAMPLED), 60),
+        (Levels(4, 20, SAMPLED), 100),
     ],
     ids=lambda value: getattr(type(value), "__name__", str(value)),
 )
 def test_the_engine_is_full_until_the_last_job_is_admitted(strategy, num_jobs):
     async def measured():
         engine = Simulated(NUM_SLOTS, 0.01, 0.0001, respond).start()
-        gate = Gate(engine, round(HEADROOM * NUM_SLOTS))
+        gate = Gate(engine)
         occupancy = []
 
         async def run(job):
             occupancy.append(engine.occupancy)
-            await strategy(Forest((job,), gate, f"root/{job}", read))
+            await strategy(Forest((job,), Fresh(gate), f"root/{job}", read))
 
         await run_all(each(range(num_jobs)), run, gate)
         await engine.close()
@@ -60,66 +63,173 @@ def test_the_engine_is_full_until_the_last_job_is_admitted(strategy, num_jobs):
     assert occupancy >= 0.95
 
 
+class Scripted:
+    """An engine that answers when it is told to, and says which requests it was given, in order."""
+
+    def __init__(self, num_slots, num_safe=None):
+        self.num_slots = num_slots
+        self.num_safe = num_slots if num_safe is None else num_safe
+        self.counters = Counters(num_slots=num_slots)
+        self.given = []
+        self.answers = {}
+
+    async def __call__(self, prefix, sampling, seed):  # noqa: ARG002
+        self.given.append(seed)
+        self.answers[seed] = asyncio.get_running_loop().create_future()
+        await self.answers[seed]
+        return Completion((seed,), "stop")
+
+    def answer(self, seed):
+        self.answers[seed].set_result(None)
+
+
+async def turns(number=5):
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
 def test_jobs_are_admitted_as_there_is_room_and_not_before():
     """One-request jobs: never more in flight than the target."""
     peak = 0
 
     async def measured():
-        engine = Simulated(8, 0.01, 0.0, respond).start()
-
-        async def watched(prefix, sampling, seed):
-            nonlocal peak
-            peak = max(peak, gate.num_in_flight)
-            return await engine(prefix, sampling, seed)
-
-        gate = Gate(watched, 10)
+        nonlocal peak
+        gate = Gate(Simulated(8, 0.01, 0.0, respond).start())
 
         async def run(job):
+            nonlocal peak
+            peak = max(peak, gate.num_in_flight + 1)
             await gate((job,), SAMPLED, job)
 
         await run_all(each(range(200)), run, gate)
-        await engine.close()
+        await gate.engine.close()
 
     asyncio.run(measured())
-    assert peak == 10
+    assert peak == round(8 * HEADROOM)
+
+
+def test_requests_beyond_the_target_are_held_and_go_in_the_order_of_asking():
+    async def measured():
+        engine = Scripted(4)
+        gate = Gate(engine)
+        asked = [asyncio.ensure_future(gate((1,), SAMPLED, seed)) for seed in range(12)]
+        await turns()
+        assert (engine.given, gate.num_in_flight) == ([0, 1, 2, 3, 4], 12)
+        for seed in range(12):
+            engine.answer(seed)
+            await turns()
+        assert engine.given == list(range(12))
+        await asyncio.gather(*asked)
+        assert gate.num_in_flight == 0
+
+    asyncio.run(measured())
+
+
+def test_a_request_that_is_cancelled_while_it_is_held_takes_no_place():
+    async def measured():
+        engine = Scripted(1)
+        gate = Gate(engine)
+        asked = [asyncio.ensure_future(gate((1,), SAMPLED, seed)) for seed in range(4)]
+        await turns()
+        first = engine.given[:]
+        asked[1].cancel()
+        await turns()
+        assert gate.num_in_flight == 3
+        engine.answer(0)
+        asked[
+            2
+        ].cancel()  # its turn has come in the meantime, or not: either way it must not keep a place
+        await turns()
+        assert first == [0]
+        assert engine.given == [0, 3]
+        engine.answer(3)
+        await turns()
+        assert gate.num_in_flight == 0
+
+    asyncio.run(measured())
+
+
+def test_an_engine_with_little_memory_starts_at_what_is_safe_and_is_filled_as_far_as_nothing_is_preempted():
+    """An engine that must preempt whenever more than 20 requests run, though it has 64 slots."""
+    peaks = []
+
+    async def measured():
+        engine = Scripted(64, num_safe=4)
+        gate = Gate(engine)
+        assert gate.target == 4
+        asked = [asyncio.ensure_future(gate((1,), SAMPLED, seed)) for seed in range(600)]
+        for seed in range(600):
+            await turns()
+            running = len(engine.given) - seed
+            peaks.append(running)
+            if running > 20:
+                engine.counters.num_preemptions += 1
+            engine.answer(seed)
+        await asyncio.gather(*asked)
+
+    asyncio.run(measured())
+    assert max(peaks) <= 22
+    settled = peaks[100:-30]
+    assert min(settled) >= 0.85 * 20
+    assert sum(running > 20 for running in settled) < 0.1 * len(settled)
+
+
+def test_the_target_backs_off_once_for_what_was_in_flight_then_and_grows_slowly_after():
+    target = Target(safe=8, ceiling=100)
+    for _ in range(40):
+        target.finished(0, int(target.value))
+    assert target.value == 48
+    target.finished(3, 48)
+    assert target.value == pytest.approx(0.9 * 48)
+    for _ in range(40):
+        target.finished(1, 43)
+    assert target.value == pytest.approx(0.9 * 48)
+    for _ in range(44):
+        target.finished(0, 43)
+    assert 43.5 < target.value < 45
+
+
+def test_the_target_does_not_grow_while_there_is_nothing_to_fill_it():
+    target = Target(safe=8, ceiling=100)
+    for _ in range(40):
+        target.finished(0, 3)
+    assert target.value == 8
 
 
 def test_the_first_job_to_raise_cancels_the_others_and_its_exception_propagates():
     cancelled = []
 
-    async def never(*_):
-        await asyncio.Event().wait()
-        return Completion((), "stop")
+    async def measured():
+        gate = Gate(Scripted(3))
 
-    gate = Gate(never, 4)
+        async def run(job):
+            if job == 2:
+                raise ZeroDivisionError("job 2")
+            try:
+                await gate((job,), SAMPLED, job)
+            except asyncio.CancelledError:
+                cancelled.append(job)
+                raise
 
-    async def run(job):
-        if job == 2:
-            raise ZeroDivisionError("job 2")
-        try:
-            await gate((job,), SAMPLED, job)
-        except asyncio.CancelledError:
-            cancelled.append(job)
-            raise
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(run_all(each(range(100)), run, gate), 5)
+        return gate, caught.value.exceptions
 
-    with pytest.raises(ExceptionGroup) as caught:
-        asyncio.run(asyncio.wait_for(run_all(each(range(100)), run, gate), 5))
-    (error,) = caught.value.exceptions
+    gate, (error,) = asyncio.run(measured())
     assert isinstance(error, ZeroDivisionError)
     assert sorted(cancelled) == [0, 1]
     assert gate.num_in_flight == 0
 
 
 def test_a_failing_engine_releases_its_place():
-    async def fails(*_):
-        raise OSError("engine died")
+    class Fails(Scripted):
+        async def __call__(self, prefix, sampling, seed):  # noqa: ARG002
+            raise OSError("engine died")
 
-    gate = Gate(fails, 1)
-    with pytest.raises(OSError, match="engine died"):
-        asyncio.run(gate((1,), SAMPLED, 1))
-    assert gate.num_in_flight == 0
+    async def measured():
+        gate = Gate(Fails(1))
+        with pytest.raises(OSError, match="engine died"):
+            await gate((1,), SAMPLED, 1)
+        return gate.num_in_flight
 
-
-def test_a_gate_that_never_opens_is_refused():
-    with pytest.raises(ValueError, match="gate target is 0"):
-        Gate(Simulated(1, 0.01, 0.0, respond).start, 0)
+    assert asyncio.run(measured()) == 0
