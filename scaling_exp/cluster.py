@@ -81,6 +81,8 @@ class Cluster:
                     yield RayReplica(work, group, in_use.discard)
                 if not waiting and len(in_use) < limit:
                     waiting.append(_reserve(bundles))
+                if not in_use:
+                    await _check_that_ray_lives()
                 await asyncio.sleep(POLL_SECONDS)
         finally:
             for group in waiting:
@@ -184,6 +186,16 @@ def _address_of_node(group: PlacementGroup) -> tuple[str, int]:
     (node_id, *_) = placement_group_table(group)["bundles_to_node_id"].values()
     (node,) = (each for each in ray.nodes() if each["NodeID"] == node_id)
     return node["NodeManagerAddress"], node["NodeManagerPort"]
+
+
+async def _check_that_ray_lives() -> None:
+    """Raise UserError when no node answers: nothing will ever start there."""
+    nodes = [each for each in ray.nodes() if each["Alive"]]
+    answers = [_answers((each["NodeManagerAddress"], each["NodeManagerPort"])) for each in nodes]
+    if not any(await asyncio.gather(*answers)):
+        raise UserError(
+            "no node of Ray answers any more; every finished draw is kept: run the same command to go on"
+        )
 
 
 async def _answers(node: tuple[str, int]) -> bool:
