@@ -133,7 +133,7 @@ class JobFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What `on_event` is told: a model was loaded (an empty report with its seconds), or a replica reported."""
+    """What `on_event` is told: a model was loaded (with the seconds that took), a replica reported, a shift is over."""
 
     shift: int
     replica: int
@@ -141,6 +141,7 @@ class Event:
     report: Report
     start_seconds: float = 0.0
     load_seconds: float = 0.0
+    is_over: bool = False
 
 
 class Queue:
@@ -327,6 +328,8 @@ class Dispatch:
             self.shifts[shift.model].remove(shift)
             self.rich[shift.model].discard(shift)
             self.num_shifts -= 1
+            if shift.is_loaded:
+                self.on_event(_event(shift, Report(), is_over=True))
 
     async def _load(self, shift: Shift, start_seconds: float) -> int:
         clock = asyncio.get_running_loop().time
@@ -334,7 +337,8 @@ class Dispatch:
         num_wanted = await shift.replica.hold(self.models[shift.model])
         now = clock()
         self.num_failed_starts = 0
-        self._tell(shift, Report(), start_seconds, now - shift.started)
+        loaded = _event(shift, Report(), start_seconds, now - shift.started)
+        self.on_event(loaded)
         shift.started, shift.is_loaded = now, True
         return num_wanted
 
@@ -390,20 +394,11 @@ class Dispatch:
         for problem, reason in report.refused.items():
             self._refuse(shift.opened.pop(problem), reason)
         self._count_down(len(report.finished))
-        self._tell(shift, report)
+        self.on_event(_event(shift, report))
         if report.bug:
             raise JobFailed(report.bug)
         if report.death:
             raise ReplicaDied(report.death)
-
-    def _tell(
-        self, shift: Shift, report: Report, start_seconds: float = 0.0, load_seconds: float = 0.0
-    ) -> None:
-        self.on_event(
-            Event(
-                shift.number, shift.replica_number, shift.model, report, start_seconds, load_seconds
-            )
-        )
 
     def _count_down(self, num_done: int) -> None:
         self.num_left -= num_done
@@ -495,6 +490,17 @@ class Dispatch:
 
     def _anybody_draws(self) -> bool:
         return any(shift.is_loaded for shifts in self.shifts.values() for shift in shifts)
+
+
+def _event(
+    shift: Shift,
+    report: Report,
+    start_seconds: float = 0.0,
+    load_seconds: float = 0.0,
+    is_over: bool = False,
+) -> Event:
+    names = (shift.number, shift.replica_number, shift.model)
+    return Event(*names, report, start_seconds, load_seconds, is_over)
 
 
 def _forgotten(job: Job) -> Job:

@@ -30,16 +30,16 @@ class Shift:
     replica: int
     model: str
     begun: float
-    """When the replica was asked for, or when it gave up its last model."""
+    """When its process was begun, or it began to load this model."""
     start_seconds: float
     load_seconds: float
-    last: float
+    ended: float | None = None
     num_draws: int = 0
     num_output_tokens: int = 0
     report: Report = field(default_factory=Report)
 
-    def add(self, report: Report, now: float) -> None:
-        self.report, self.last = report, now
+    def add(self, report: Report) -> None:
+        self.report = report
         self.num_draws += report.num_draws
         self.num_output_tokens += report.num_output_tokens
 
@@ -90,7 +90,7 @@ class Tally:
 
     @property
     def num_in_flight(self) -> int:
-        return sum(shift.report.num_in_flight for shift in self.shifts)
+        return sum(each.report.num_in_flight for each in self.shifts if each.ended is None)
 
     @property
     def wall_seconds(self) -> float:
@@ -148,7 +148,6 @@ class Display:
         self.tallies = {name: Tally(*counts) for name, counts in expected.items()}
         self.shifts: dict[int, Shift] = {}
         self.started = time.perf_counter()
-        self.ended: float | None = None
         self.first_draw_seconds: float | None = None
         self._next_look = LINE_SECONDS
         self._bars: dict[str, TaskID] = {}
@@ -175,7 +174,6 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.ended = self._now()
         self._show()
         if self._bars:
             self._progress.stop()
@@ -183,10 +181,13 @@ class Display:
     def update(self, event: Event) -> None:
         """Take in what a replica reported."""
         now = self._now()
+        if event.is_over:
+            self.shifts[event.shift].ended = now
+            return
         tally = self.tallies[event.model]
         if event.shift not in self.shifts:
             self._begin(event, tally, now)
-        self.shifts[event.shift].add(event.report, now)
+        self.shifts[event.shift].add(event.report)
         tally.add(event.report, now)
         if event.report.num_draws and self.first_draw_seconds is None:
             self.first_draw_seconds = round(now, 2)
@@ -196,9 +197,8 @@ class Display:
 
     def _begin(self, event: Event, tally: Tally, now: float) -> None:
         begun = now - event.start_seconds - event.load_seconds
-        shift = Shift(
-            event.replica, event.model, begun, event.start_seconds, event.load_seconds, now
-        )
+        seconds = (event.start_seconds, event.load_seconds)
+        shift = Shift(event.replica, event.model, begun, *seconds)
         self.shifts[event.shift] = shift
         tally.shifts.append(shift)
 
@@ -210,21 +210,13 @@ class Display:
     def share_without_tokens(self) -> float | None:
         """Share of the replicas' time in which they made no tokens: imports, loads, waiting for others to drain.
 
-        A replica's time runs until the end of the run, or until it was last heard of if another took its place. None
-        for an engine that does not know when it was busy.
+        None for an engine that does not know when it was busy.
         """
-        busy = sum(shift.report.counters.busy_seconds for shift in self.shifts.values())
-        return _rounded(1 - busy / self._replica_seconds()) if busy else None
-
-    def _replica_seconds(self) -> float:
-        begun: dict[int, float] = {}
-        last: dict[int, float] = {}
-        for shift in self.shifts.values():
-            begun.setdefault(shift.replica, shift.begun)
-            last[shift.replica] = shift.last
-        end = self._now() if self.ended is None else self.ended
-        is_replaced = {name for name in last if any(begun[other] > last[name] for other in begun)}
-        return sum((last[name] if name in is_replaced else end) - begun[name] for name in begun)
+        shifts = self.shifts.values()
+        busy = sum(shift.report.counters.busy_seconds for shift in shifts)
+        now = self._now()
+        held = sum((now if each.ended is None else each.ended) - each.begun for each in shifts)
+        return _rounded(1 - busy / held) if busy else None
 
     def _now(self) -> float:
         return time.perf_counter() - self.started

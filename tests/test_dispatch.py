@@ -313,3 +313,21 @@ def test_many_replicas_are_kept_busy_by_a_driver_of_less_than_a_core():
     (row,) = bench.run(None).rows
     assert row["driver cores"] < 1
     assert row["utilisation %"] > 80
+
+
+def test_the_record_of_a_run_adds_up(tmp_path):
+    jobs = [job(number) for number in range(100)]
+    outcome = dispatched(tmp_path, jobs, Fleet(2, lambda: LocalReplica(work())))
+    display = outcome.display
+    summary = display.tallies["small"].summary()
+    assert summary["num_draws"] == summary["num_drawn_now"] == len(outcome.rows)
+    assert summary["output_tokens"] == sum(len(row["tokens"]) for row in outcome.rows)
+    assert summary["full_occupancy"] > 0.95
+    assert summary["full_occupancy"] >= summary["occupancy"] > 0.5
+    assert 0 < summary["drain_share"] < 0.5
+    assert summary["preemptions"] == 0
+    rows = display.engine_rows()
+    assert [row["replica"] for row in rows] == [0, 1]
+    assert sum(row["num_draws"] for row in rows) == len(outcome.rows)
+    assert all(row["busy_seconds"] <= row["wall_seconds"] for row in rows)
+    assert display.tallies["small"].num_in_flight == 0

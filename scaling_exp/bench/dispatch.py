@@ -220,13 +220,13 @@ def _draws(num_draws: int) -> list[Draw]:
 
 @dataclass(frozen=True)
 class DispatchBench:
-    """A row for every number of `replicas`: `jobs_per_replica` jobs for each, `num_jobs` at most in all.
+    """A row for each of `num_replicas`: `jobs_per_replica` jobs for every replica, `num_jobs` at most in all.
 
     Draws last `seconds_per_draw` on average (lognormal, sigma 0.5, none longer than three times that).
     `rpc_microseconds` is what an exchange costs the driver; null: measure it on a real Ray actor.
     """
 
-    replicas: tuple[int, ...]
+    num_replicas: tuple[int, ...]
     num_jobs: int
     jobs_per_replica: int
     draws_per_job: int
@@ -241,7 +241,7 @@ class DispatchBench:
         else:
             rpc, rpc_per_job = self.rpc_microseconds / 1e6, 0.0
         speed = Speed(self.num_slots, self._seconds(), rpc, rpc_per_job)
-        rows = tuple(self._row(num_replicas, speed) for num_replicas in self.replicas)
+        rows = tuple(self._row(num_replicas, speed) for num_replicas in self.num_replicas)
         return Result(
             f"dispatcher and journal with simulated replicas of {self.num_slots} slots",
             rows,
