@@ -32,6 +32,7 @@ from scaling_exp.environment import describe_environment
 HERE = Path(__file__).parent
 RIVALS_PYTHON = ROOT.parent / "rivals" / "bin" / "python"
 OURS = "scaling_exp"
+ADAPTIVE = "scaling_exp_adaptive"
 LIMIT_SECONDS = 300.0
 """A contestant that takes longer is ended."""
 
@@ -47,7 +48,7 @@ class Contestant:
 
 CONTESTANTS = {
     OURS: Contestant("ours.py", ("sampling",)),
-    "scaling_exp_adaptive": Contestant("ours.py", ("adaptive",)),
+    ADAPTIVE: Contestant("ours.py", ("adaptive",)),
     "blocking_loop": Contestant("blocking_loop.py"),
     "openai_fanout": Contestant("openai_fanout.py"),
     "ray_data_llm": Contestant("ray_data_llm.py"),
@@ -93,6 +94,8 @@ def main() -> None:
         raise SystemExit("no contestant gave a result")
     environment = describe_environment()
     show(setup, medians, environment["hardware"])
+    if OURS in medians and ADAPTIVE in medians:
+        print(agreement(setup, medians[OURS], medians[ADAPTIVE]))
     content = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": " ".join(["python", *sys.argv]),
@@ -234,6 +237,14 @@ def show(setup: Setup, medians: Mapping[str, Figures], hardware: Mapping[str, ob
         shown = "\n".join("-" if each is None else f"{each:.1%}" for each in accuracies)
         table.add_row(name, *cells, shown)
     Console(width=150).print(table)
+
+
+def agreement(setup: Setup, sampling: Figures, adaptive: Figures) -> str:
+    """Whether fewer samples elected the same: the claim behind the line of adaptive voting."""
+    differing = [k for k in setup.ks if sampling[f"maj@{k}"] != adaptive[f"maj@{k}"]]
+    if differing:
+        return f"{ADAPTIVE} differs from {OURS} in maj@k for k = {', '.join(map(str, differing))}"
+    return f"{ADAPTIVE} has the maj@k of {OURS} at every k"
 
 
 def rival_versions(rivals_python: Path) -> dict[str, str]:

