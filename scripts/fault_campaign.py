@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import hashlib
 import json
 import os
@@ -140,7 +141,8 @@ def command(ladder: Path, store: Path) -> list[str]:
 
 
 def start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    """A run that ends with the campaign, however that ends."""
+    process = subprocess.Popen(
         arguments,
         cwd=ROOT,
         env={**os.environ, "RAY_AUTH_MODE": "disabled"},
@@ -148,6 +150,8 @@ def start(arguments: list[str]) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    atexit.register(process.kill)
+    return process
 
 
 def num_bytes(store: Path) -> int:

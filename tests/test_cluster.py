@@ -123,12 +123,15 @@ def groups_in_use():
     return [each for each in placement_group_table().values() if each["state"] != "REMOVED"]
 
 
+WORKER, CHILD = "ray::GuardedWorker", "child-of-engine"
+
+
 def processes_named(text):
-    return [
+    return {
         process
         for process in psutil.process_iter(["cmdline"])
         if text in " ".join(process.info["cmdline"] or [])
-    ]
+    }
 
 
 @pytest.mark.slow
@@ -175,12 +178,13 @@ def test_a_killed_worker_is_replaced_and_its_children_end_with_it(ray_cluster):
     ours = Cluster(ray_cluster.address, None)
     ours.connect()
     run = Run(ours, work(has_child=True))
+    before = processes_named(WORKER) | processes_named(CHILD)
 
     async def main():
         running = asyncio.ensure_future(run.dispatch.run(jobs(40)))
         await until(lambda: run.replicas[0] > 0)
-        (worker,) = processes_named("ray::GuardedWorker")
-        (child,) = processes_named("child-of-engine")
+        (worker,) = processes_named(WORKER) - before
+        (child,) = processes_named(CHILD) - before
         worker.kill()
         await until(lambda: not child.is_running(), 10)
         return await asyncio.wait_for(running, 60)
@@ -209,18 +213,18 @@ asyncio.run(run.dispatch.run(t.jobs(100_000)))
 def test_after_sigkill_of_the_driver_nothing_of_it_is_left_within_ten_seconds(
     ray_cluster, is_joined
 ):
-    before = ours_among(psutil.process_iter(["cmdline"]))
+    before = processes_named(WORKER) | processes_named(CHILD)
     code = DRIVER.format(
         tests=str(SHIPPED.parents[2] / "tests"), address=ray_cluster.address if is_joined else None
     )
     driver = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT)
     deadline = time.monotonic() + 60
-    while not processes_named("child-of-engine"):
+    while not processes_named(CHILD) - before:
         assert time.monotonic() < deadline
         assert driver.poll() is None
         time.sleep(0.1)
     family = psutil.Process(driver.pid).children(recursive=True)
-    started = ours_among(psutil.process_iter(["cmdline"])) - before
+    started = (processes_named(WORKER) | processes_named(CHILD)) - before
     assert len(started) >= 2
     assert (len(family) > 5) == (not is_joined)
     driver.send_signal(signal.SIGKILL)
@@ -228,13 +232,3 @@ def test_after_sigkill_of_the_driver_nothing_of_it_is_left_within_ten_seconds(
     _, left = psutil.wait_procs([*family, *started], timeout=10)
     assert left == []
     assert groups_in_use() == []
-
-
-def ours_among(processes):
-    """Workers and the children of their engines."""
-    names = ("child-of-engine", "ray::GuardedWorker")
-    return {
-        each
-        for each in processes
-        if any(name in " ".join(each.info["cmdline"] or []) for name in names)
-    }
