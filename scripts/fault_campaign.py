@@ -47,6 +47,8 @@ LADDER = ROOT / "scaling_exp" / "ladders" / "arithmetic"
 REAL_KINDS = ("worker", "driver", "driver and all", "raylet")
 SIMULATED_KINDS = ("simulated worker", "simulated driver")
 MAX_TOKENS = 38
+MOST_BYTES = 200_000
+"""Of draws between two kills; a real run writes ten times as many."""
 NUM_JOBS = 600
 NUM_SAMPLES = 8
 
@@ -221,20 +223,17 @@ def real_run(campaign: Campaign, ladder: Path, undisturbed: Path, kinds: list[st
     for kind in kinds:
         if process.poll() is not None:
             process = start(command(ladder, store))
-        if not wait_for_growth(process, store, campaign.random.randint(1, 400_000)):
+        if not wait_for_growth(process, store, campaign.random.randint(1, MOST_BYTES)):
             break
         left = kill(kind, process, campaign.random)
-        if kind == "raylet":
-            process.wait(timeout=120)
-        if left:
-            process.wait()
-            _, alive = psutil.wait_procs(left, timeout=10)
-            if alive:
-                raise RuntimeError(f"orphans 10 s after the driver's death: {alive}")
         campaign.note_kill(kind, store)
+        if kind != "worker":
+            process.wait(timeout=120)
+        _, alive = psutil.wait_procs(left, timeout=10)
+        if alive:
+            raise RuntimeError(f"orphans 10 s after the driver's death: {alive}")
     while process.wait() != 0:
         process = start(command(ladder, store))
-        campaign.random.random()
     campaign.close_run(store, undisturbed, samples)
 
 

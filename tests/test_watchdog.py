@@ -29,7 +29,8 @@ def test_after_sigkill_of_the_parent_what_it_marked_is_ended_and_nothing_else():
     assert len(watchdogs) == 1
     assert marked.is_running()
     os.kill(parent.pid, signal.SIGKILL)
-    parent.communicate()
+    parent.wait()
+    parent.stdout.close()
     gone, _ = psutil.wait_procs([marked], timeout=5)
     assert gone == [marked]
     assert other.is_running()
