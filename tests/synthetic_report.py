@@ -99,6 +99,9 @@ def manifest() -> dict[str, object]:
             "wall_seconds": 4.1 * (at + 1),
             "tokens_per_second": 15_000 / (at + 1),
             "occupancy": 0.95 - 0.01 * at,
+            "full_occupancy": 0.995 - 0.001 * at,
+            "drain_share": 0.08,
+            "queue_wait_seconds": 0.17,
             "prefix_cache_hit_rate": 0.66,
             "preemptions": 0,
             "load_seconds": 1.8,
@@ -125,6 +128,11 @@ def manifest() -> dict[str, object]:
         ],
         "task": {"kind": "arithmetic", "num_problems": 40},
         "generation": generation,
+        "session": {
+            "wall_seconds": 61.5,
+            "seconds_to_first_draw": 11.9,
+            "share_without_tokens": 0.237,
+        },
     }
 
 

@@ -92,6 +92,14 @@ def test_hostile_names_are_escaped_in_tables_and_provenance(analysis, samples, p
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
 
 
+def test_how_full_the_engines_were_is_told(html):
+    generation = html[html.index('id="generation"') : html.index('id="reproduce"')]
+    for heading in ("until the last job", "Drain, share of time", "Wait of a request, s"):
+        assert heading in generation
+    for value in ("99.5", "8.0", "61.5 s", "11.9 s", "23.7"):
+        assert value in generation
+
+
 def test_numbers_that_json_lacks_become_null():
     written = page.json_for_html({"a": [math.nan, math.inf, 0.1], "b": "\ud800 </script>\u2029"})
     assert json.loads(written) == {"a": [None, None, 0.1], "b": "? </script>\u2029"}

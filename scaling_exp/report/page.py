@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.resources import files
 from string import Template
@@ -260,8 +260,32 @@ def _exchange(analysis: Analysis, names: list[str]) -> str:
 
 
 def _generation(manifest: Mapping[str, object], names: list[str]) -> str:
-    statistics = manifest.get("generation")
-    return tables.generation(statistics if isinstance(statistics, Mapping) else {}, names)
+    models = _mapping(manifest, "generation")
+    rows = {name: each for name, each in models.items() if isinstance(each, Mapping)}
+    table = tables.generation(rows, names)
+    session = _mapping(manifest, "session")
+    pairs = [
+        ("Wall time, start of Ray to the last draw", _measured(session, "wall_seconds", _seconds)),
+        ("To the first draw", _measured(session, "seconds_to_first_draw", _seconds)),
+        (
+            "Replicas' time in which no tokens were made",
+            _measured(session, "share_without_tokens", wording.percent),
+        ),
+    ]
+    return (
+        '<p class="lead">How full the engines were kept. Occupancy is the share of batch slots in '
+        "use; until the last job: before the engine only drains. The same for every replica is in "
+        f"<code>engines.parquet</code>.</p>{table}{tables.facts(pairs)}"
+    )
+
+
+def _measured(record: Row, key: str, write: Callable[[float], str]) -> str | None:
+    value = record.get(key)
+    return write(value) if isinstance(value, (int, float)) else None
+
+
+def _seconds(value: float) -> str:
+    return f"{wording.significant(value)} s"
 
 
 def _reproduce(manifest: Mapping[str, object]) -> str:
