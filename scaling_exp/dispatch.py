@@ -83,10 +83,14 @@ class Report:
     num_in_flight: int = 0
     counters: Counters = field(default_factory=Counters)
     full: Counters = field(default_factory=Counters)
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """What the engine says of itself."""
     seconds: float = 0.0
     full_seconds: float = 0.0
     death: str = ""
     """Why the engine can answer no more."""
+    mistake: str = ""
+    """What the user must mend, in one line."""
     bug: str = ""
     """The trace of what a job raised."""
 
@@ -227,7 +231,7 @@ class Dispatch:
     async def run(self, jobs: Sequence[Job]) -> list[SetAside]:
         """Run every job; those that had to be set aside.
 
-        Raises JobFailed when a job has a bug, UserError when no replica can start.
+        Raises JobFailed when a job has a bug, UserError when no replica can start or an engine refuses the user.
         """
         self.queue = Queue(jobs)
         self.num_left = len(jobs)
@@ -395,6 +399,8 @@ class Dispatch:
             self._refuse(shift.opened.pop(problem), reason)
         self._count_down(len(report.finished))
         self.on_event(_event(shift, report))
+        if report.mistake:
+            raise UserError(report.mistake)
         if report.bug:
             raise JobFailed(report.bug)
         if report.death:

@@ -113,7 +113,6 @@ class Tally:
         seconds = sum(each.report.seconds for each in self.shifts)
         return {
             "num_draws": self.num_draws,
-            "num_drawn_now": self.num_draws,
             "output_tokens": self.num_output_tokens,
             "wall_seconds": round(self.wall_seconds, 2),
             "tokens_per_second": round(self.tokens_per_second),
@@ -130,6 +129,7 @@ class Tally:
             "load_seconds": max(
                 (round(each.load_seconds, 2) for each in self.shifts), default=None
             ),
+            "engine": dict(self.shifts[-1].report.facts) if self.shifts else {},
         }
 
 
@@ -149,6 +149,7 @@ class Display:
         self.shifts: dict[int, Shift] = {}
         self.started = time.perf_counter()
         self.first_draw_seconds: float | None = None
+        self._told: set[object] = set()
         self._next_look = LINE_SECONDS
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
@@ -185,6 +186,7 @@ class Display:
             self.shifts[event.shift].ended = now
             return
         tally = self.tallies[event.model]
+        self._tell(event.report.facts)
         if event.shift not in self.shifts:
             self._begin(event, tally, now)
         self.shifts[event.shift].add(event.report)
@@ -201,6 +203,13 @@ class Display:
         shift = Shift(event.replica, event.model, begun, *seconds)
         self.shifts[event.shift] = shift
         tally.shifts.append(shift)
+
+    def _tell(self, facts: Mapping[str, object]) -> None:
+        """Say once what an engine wants the user to know."""
+        for caveat in facts.get("caveats", ()):  # type: ignore[attr-defined]
+            if caveat not in self._told:
+                self._told.add(caveat)
+                print(f"note: {caveat}", file=sys.stderr)
 
     def engine_rows(self) -> list[dict[str, Any]]:
         """For `engines.parquet`: one row for every time that a replica held a model."""

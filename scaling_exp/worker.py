@@ -20,7 +20,7 @@ from scaling_exp.models import Model
 from scaling_exp.runtime import Gate, run_all
 from scaling_exp.store import Draw, Pooled, encode
 from scaling_exp.tasks import Task
-from scaling_exp.types import Tokens
+from scaling_exp.types import Tokens, UserError
 
 T = TypeVar("T")
 
@@ -90,7 +90,8 @@ class Worker:
         return released
 
     def _take_report(self) -> Report:
-        report, self.report = self.report, Report(bug=self.report.bug, death=self.report.death)
+        report = self.report
+        self.report = Report(mistake=report.mistake, bug=report.bug, death=report.death)
         draws, self.draws = self.draws, []
         report.draws, report.num_draws = encode(draws) if draws else b"", len(draws)
         report.num_output_tokens = sum(len(draw.completion.tokens) for draw in draws)
@@ -98,6 +99,7 @@ class Worker:
         report.num_free = max(0, self.gate.target - self.gate.num_in_flight)
         report.num_queued = self.num_queued
         report.num_in_flight = self.gate.num_in_flight
+        report.facts = self.engine.facts
         report.counters, report.seconds = replace(self.engine.counters), self._seconds()
         report.full, report.full_seconds = self.full, self.full_seconds
         self.num_started = 0
@@ -109,7 +111,8 @@ class Worker:
 
     def _is_worth_telling(self, was_handed_jobs: bool) -> bool:
         runs_low = was_handed_jobs and 2 * self.num_queued < self._lookahead()
-        return runs_low or not self.num_open or bool(self.report.bug or self.report.death)
+        ended = self.report.mistake or self.report.bug or self.report.death
+        return runs_low or not self.num_open or bool(ended)
 
     async def _wait(self, seconds: float) -> None:
         self.changed.clear()
@@ -149,6 +152,8 @@ class Worker:
             self.report.death = str(error) or "the engine died"
         except RequestFailed as error:
             self.report.refused[job.problem] = str(error)
+        except UserError as error:
+            self.report.mistake = str(error)
         except Exception:  # noqa: BLE001 - a bug travels to the driver with its trace and ends the run there
             self.report.bug = traceback.format_exc()
         self.num_open -= 1

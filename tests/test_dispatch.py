@@ -224,6 +224,13 @@ def test_a_bug_in_a_job_ends_the_run_with_its_trace(tmp_path):
         dispatched(tmp_path, jobs, fleet)
 
 
+def test_what_the_user_must_mend_ends_the_run_in_one_line(tmp_path):
+    jobs = [job(number) for number in range(50)]
+    fleet = Fleet(2, lambda: LocalReplica(work({5: UserError})))
+    with pytest.raises(UserError, match=r"^job 5$"):
+        dispatched(tmp_path, jobs, fleet)
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_run_after_three_starts_with_the_reason(tmp_path):
     class Unloadable(LocalReplica):
         async def hold(self, _model):
@@ -320,7 +327,7 @@ def test_the_record_of_a_run_adds_up(tmp_path):
     outcome = dispatched(tmp_path, jobs, Fleet(2, lambda: LocalReplica(work())))
     display = outcome.display
     summary = display.tallies["small"].summary()
-    assert summary["num_draws"] == summary["num_drawn_now"] == len(outcome.rows)
+    assert summary["num_draws"] == len(outcome.rows)
     assert summary["output_tokens"] == sum(len(row["tokens"]) for row in outcome.rows)
     assert summary["full_occupancy"] > 0.95
     assert summary["full_occupancy"] >= summary["occupancy"] > 0.5

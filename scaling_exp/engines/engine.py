@@ -88,6 +88,11 @@ class Engine(Protocol):
         """Requests that the KV cache holds even if all of them grow to the model's limit; at most `num_slots`."""
         ...
 
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What a manifest should say of it beside its configuration; `caveats`, if any, are sentences for the user."""
+        ...
+
     async def hold(self, model: Model) -> None:
         """Replace the model in memory, and start new counters."""
         ...

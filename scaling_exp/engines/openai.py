@@ -18,7 +18,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
@@ -193,6 +193,12 @@ class Client:
     def num_safe(self) -> int:
         """All: what its memory holds is the server's affair."""
         return self.num_slots
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What each server honours, what that means for the draws, and retried replies by class."""
+        servers = {url: asdict(each) for url, each in self.capabilities.items()}
+        return {"servers": servers, "caveats": self.caveats, "retried": self.faults}
 
     @property
     def faults(self) -> Mapping[str, int]:

@@ -97,6 +97,11 @@ class SimulatedEngine:
         """There is no KV cache that could be too small."""
         return self.config.num_slots
 
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """Nothing that its configuration does not say."""
+        return {}
+
     async def hold(self, model: Model) -> None:  # noqa: ARG002 - all models are one here
         """Nothing to load."""
         self.counters = Counters(num_slots=self.num_slots)

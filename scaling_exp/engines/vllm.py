@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import count
 from time import perf_counter
@@ -152,7 +152,7 @@ class InProcess:
         self._stop: Tokens = ()
         self._engine: Any = None
         self._shape = ""
-        self._capacity = Capacity(0, 0)
+        self._capacity = Capacity(0, 0, 0)
         self._wake = asyncio.Event()
         self._driver = asyncio.ensure_future(self._drive())
 
@@ -163,6 +163,10 @@ class InProcess:
     @property
     def num_safe(self) -> int:
         return self._capacity.num_safe
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        return asdict(self._capacity)
 
     async def hold(self, model: Model) -> None:
         """Load a model; one of the same shape as the last only exchanges the weights."""
@@ -291,7 +295,7 @@ class Async:
         self._stop: Tokens = ()
         self._engine: Any = None
         self._shape = ""
-        self._capacity = Capacity(0, 0)
+        self._capacity = Capacity(0, 0, 0)
 
     @property
     def num_slots(self) -> int:
@@ -300,6 +304,10 @@ class Async:
     @property
     def num_safe(self) -> int:
         return self._capacity.num_safe
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        return asdict(self._capacity)
 
     async def hold(self, model: Model) -> None:
         """Load a model; one of the same shape as the last only exchanges the weights."""
@@ -401,6 +409,7 @@ class Capacity:
 
     num_slots: int
     num_safe: int
+    kv_tokens: int
 
 
 def capacity(vllm_config: Any) -> Capacity:
@@ -409,7 +418,7 @@ def capacity(vllm_config: Any) -> Capacity:
     num_slots = vllm_config.scheduler_config.max_num_seqs
     kv_tokens = (cache.num_gpu_blocks or 0) * (cache.block_size or 1)
     by_memory = max(1, kv_tokens // model.max_model_len) if kv_tokens else num_slots
-    return Capacity(num_slots, min(num_slots, by_memory))
+    return Capacity(num_slots, min(num_slots, by_memory), kv_tokens)
 
 
 def engine_input(prefix: Tokens) -> Any:

@@ -46,7 +46,6 @@ EXCHANGE = (
 
 GENERATION = (
     Column("num_draws", "Draws", wording.whole),
-    Column("num_drawn_now", "Drawn in this run", wording.whole),
     Column("output_tokens", "Output tokens", wording.power),
     Column("wall_seconds", "Wall time, s", wording.significant),
     Column("tokens_per_second", "Tokens/s", wording.significant),
