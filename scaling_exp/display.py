@@ -63,8 +63,8 @@ class Shift:
             "occupancy": counters.occupancy,
             "full_occupancy": full.occupancy,
             "prefix_cache_hit_rate": _share(counters.cached_tokens, counters.prompt_tokens),
-            "preemptions": counters.num_preemptions,
-            "queue_wait_seconds": _share(counters.queue_seconds, counters.num_requests),
+            "preemptions": _if_seen(counters, counters.num_preemptions),
+            "queue_wait_seconds": _queue_wait(counters),
         }
 
 
@@ -121,8 +121,8 @@ class Tally:
             "prefix_cache_hit_rate": _rounded(
                 _share(counters.cached_tokens, counters.prompt_tokens)
             ),
-            "preemptions": counters.num_preemptions,
-            "queue_wait_seconds": _rounded(_share(counters.queue_seconds, counters.num_requests)),
+            "preemptions": _if_seen(counters, counters.num_preemptions),
+            "queue_wait_seconds": _rounded(_queue_wait(counters)),
             "drain_share": _rounded(
                 _share(sum(each.drain_seconds for each in self.shifts), seconds)
             ),
@@ -135,6 +135,15 @@ class Tally:
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
+
+
+def _if_seen(counters: Counters, value: int) -> int | None:
+    """None for an engine whose steps only its server sees."""
+    return value if counters.steps else None
+
+
+def _queue_wait(counters: Counters) -> float | None:
+    return _share(counters.queue_seconds, counters.num_requests) if counters.steps else None
 
 
 def _rounded(value: float | None) -> float | None:
