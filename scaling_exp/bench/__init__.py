@@ -4,6 +4,7 @@ from scaling_exp.bench.analysis import AnalysisBench
 from scaling_exp.bench.block import BlockBench
 from scaling_exp.bench.dispatch import DispatchBench
 from scaling_exp.bench.engine import EngineBench
+from scaling_exp.bench.preemption import PreemptionBench
 from scaling_exp.bench.replicas import ReplicasBench
 from scaling_exp.bench.result import Bench, Benchmark, Result, Setup
 from scaling_exp.bench.schedule import ScheduleBench
@@ -13,6 +14,7 @@ BENCHES: dict[str, type[Bench]] = {
     "engine": EngineBench,
     "replicas": ReplicasBench,
     "block": BlockBench,
+    "preemption": PreemptionBench,
     "schedule": ScheduleBench,
     "dispatch": DispatchBench,
     "store": StoreBench,

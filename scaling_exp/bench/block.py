@@ -43,11 +43,6 @@ class BlockBench:
 
     async def _measure(self, config: VLLM, setup: Setup) -> list[Row]:
         model = setup.model(self.model)
-        words = [
-            token
-            for tokens in model.encode([p.prompt for p in setup.task.problems()])
-            for token in tokens
-        ]
         configs = {"none": replace(config, enable_prefix_caching=False)}
         configs |= {str(size): replace(config, block_size=size) for size in self.block_sizes}
         engines = {name: each.start() for name, each in configs.items()}
@@ -56,18 +51,13 @@ class BlockBench:
         rows = [
             row
             for length in self.prompt_tokens
-            for row in await self._rows(engines, model, self._prompts(words, length))
+            for row in await self._rows(
+                engines, model, strung_together(setup, model, self.num_problems, length)
+            )
         ]
         for engine in engines.values():
             await engine.close()
         return rows
-
-    def _prompts(self, words: list[int], length: int) -> list[Tokens]:
-        """Different prompts of equal length."""
-        return [
-            tuple(words[(at * 7 + i) % len(words)] for i in range(length))
-            for at in range(self.num_problems)
-        ]
 
     async def _rows(
         self, engines: Mapping[str, Engine], model: Model, prompts: list[Tokens]
@@ -89,3 +79,12 @@ class BlockBench:
             }
             for name, engine in engines.items()
         ]
+
+
+def strung_together(setup: Setup, model: Model, num_prompts: int, length: int) -> list[Tokens]:
+    """Different prompts of equal length, cut from the task's own prompts laid end to end."""
+    encoded = model.encode([problem.prompt for problem in setup.task.problems()])
+    words = [token for tokens in encoded for token in tokens]
+    return [
+        tuple(words[(at * 7 + i) % len(words)] for i in range(length)) for at in range(num_prompts)
+    ]
