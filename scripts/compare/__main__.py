@@ -53,7 +53,8 @@ CONTESTANTS = {
     "openai_fanout": Contestant("openai_fanout.py"),
     "ray_data_llm": Contestant("ray_data_llm.py"),
     "lm_eval_vllm": Contestant("lm_eval_vllm.py", needs="lm_eval"),
-    "lm_eval_api": Contestant("lm_eval_api.py", needs="lm_eval"),
+    "lm_eval_api": Contestant("lm_eval_api.py", ("seeded",), needs="lm_eval"),
+    "lm_eval_api_unseeded": Contestant("lm_eval_api.py", ("unseeded",), needs="lm_eval"),
 }
 
 Figures = dict[str, float]

@@ -19,11 +19,16 @@ from shared import MAX_TOKENS, STOP, TEMPERATURE, Drawn, Setup
 TASK = "sums_and_products"
 
 
-def evaluate(setup: Setup, backend: str, arguments: dict[str, Any]) -> Drawn:
-    """Run the task on a backend. The harness gives no result before all are there."""
+def evaluate(
+    setup: Setup, backend: str, arguments: dict[str, Any], generation: dict[str, Any]
+) -> Drawn:
+    """Run the task on a backend; `generation` is added to its `generation_kwargs`.
+
+    The harness gives no result before all are there.
+    """
     folder = Path(setup.folder)
     os.environ["HF_HOME"] = str(folder / "huggingface")
-    write_task(setup, folder)
+    write_task(setup, folder, generation)
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
     from lm_eval.api.registry import get_model  # pyright: ignore[reportMissingImports]
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
@@ -49,7 +54,7 @@ def evaluate(setup: Setup, backend: str, arguments: dict[str, Any]) -> Drawn:
     return Drawn(texts, times[1] - times[0], times[1])
 
 
-def write_task(setup: Setup, folder: Path) -> None:
+def write_task(setup: Setup, folder: Path, generation: dict[str, Any]) -> None:
     """The problems as JSON lines, and the task over them."""
     problems = folder / "problems.jsonl"
     rows = [
@@ -70,6 +75,7 @@ def write_task(setup: Setup, folder: Path) -> None:
             "do_sample": True,
             "temperature": TEMPERATURE,
             "max_gen_toks": MAX_TOKENS,
+            **generation,
         },
         "filter_list": [{"name": "first", "filter": [{"function": "take_first"}]}],
         "metric_list": [{"metric": "exact_match"}],

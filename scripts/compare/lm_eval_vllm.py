@@ -10,7 +10,8 @@ from shared import ENGINE, Drawn, Setup, contest
 
 def draw(setup: Setup) -> Drawn:
     alias_vllm()
-    return evaluate(setup, "vllm", {"pretrained": setup.model_path, "batch_size": "auto", **ENGINE})
+    arguments = {"pretrained": setup.model_path, "batch_size": "auto", **ENGINE}
+    return evaluate(setup, "vllm", arguments, {})
 
 
 def alias_vllm() -> None:
