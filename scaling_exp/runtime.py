@@ -19,18 +19,19 @@ Job = TypeVar("Job")
 
 HEADROOM = 1.25
 """Requests in flight over engine slots: a finished request finds its successor waiting."""
+TOLERATED = 0.5
+"""Preemptions a finished request. Fewer cost less than the slots that avoiding them would leave empty."""
 BACK_OFF = 0.9
-"""What a preemption leaves of the target."""
+"""What more of them leave of the target."""
 
 
 @dataclass(eq=False)
 class Target:
     """How many requests may be in flight, found by trying: AIMD, as in TCP (Chiu and Jain 1989).
 
-    It starts at what fits into the KV cache even if every request grows to the model's limit. Until the first
-    preemption it grows by one with every request that finishes, so it doubles with every batch; after it by one a
-    batch. A preemption, which makes the engine compute a prefix again, takes it back by a tenth, but only once for what
-    was in flight then.
+    It starts at what fits into the KV cache even if every request grows to the model's limit, and grows by one with
+    every request that finishes, so it doubles with every batch. When the engine thrashes, and computes again and again
+    the prefixes that it preempted, it goes back by a tenth, and grows by one a batch from then on.
     """
 
     safe: int
@@ -41,17 +42,25 @@ class Target:
             raise ValueError(f"a target between {self.safe} and {self.ceiling} requests")
         self.value = float(self.safe)
         self._is_slow = False
-        self._num_to_ignore = 0
+        self._num_finished = self._num_preempted = 0
 
     def finished(self, num_preempted: int, num_in_flight: int) -> None:
         """A request finished; `num_preempted` preemptions happened since the one before."""
-        self._num_to_ignore = max(0, self._num_to_ignore - 1)
-        if num_preempted and not self._num_to_ignore:
-            self.value = max(self.safe, BACK_OFF * min(self.value, num_in_flight))
+        self._num_finished += 1
+        self._num_preempted += num_preempted
+        if self._num_preempted > TOLERATED * self.value:
             self._is_slow = True
-            self._num_to_ignore = num_in_flight
-        elif not num_preempted and num_in_flight >= self.value - 1:
-            self.value = min(self.ceiling, self.value + (1 / self.value if self._is_slow else 1))
+            self._begin_batch(max(self.safe, BACK_OFF * min(self.value, num_in_flight)))
+            return
+        is_used = num_in_flight >= self.value - 1
+        if self._num_finished >= self.value:
+            self._begin_batch(self.value + is_used)
+        elif is_used and not self._is_slow:
+            self.value = min(self.ceiling, self.value + 1)
+
+    def _begin_batch(self, target: float) -> None:
+        self.value = min(self.ceiling, target)
+        self._num_finished = self._num_preempted = 0
 
 
 @dataclass(eq=False)

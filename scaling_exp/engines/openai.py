@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,8 +43,6 @@ from scaling_exp.engines.endpoint.servers import Bucket, Server
 from scaling_exp.engines.engine import Counters, EngineDied, RequestFailed
 from scaling_exp.models import Model
 from scaling_exp.types import Completion, Sampling, Tokens, UserError
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -226,8 +223,6 @@ class Client:
         )
         self._text = lru_cache(maxsize=1 << 14)(self._as_text)
         self.caveats = tuple(_caveats(found))
-        for caveat in self.caveats:
-            log.warning("model %s: %s", model.name, caveat)
         self.counters = Counters(num_slots=self.num_slots)
         self._transport.faults.clear()
         self._busy_before = self._transport.busy_seconds
