@@ -109,6 +109,7 @@ def main() -> None:
         "ratios_ours_to_theirs": ratios(medians),
         "rounds": rounds,
     }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(content, indent=2) + "\n")
     print(f"written to {options.output}")
 
@@ -120,7 +121,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME")
-    parser.add_argument("--output", type=Path, default=Path("compare.json"))
+    parser.add_argument("--output", type=Path, default=Path("outputs/compare.json"))
     parser.add_argument("--keep", type=Path, help="folder in which the contestants' files stay")
     parser.add_argument(
         "--rivals-python", type=Path, default=RIVALS_PYTHON, help="see scripts/compare/README.md"
