@@ -17,7 +17,7 @@ import numpy as np
 
 from scaling_exp.analysis.estimators import VoteCounts, maj_at_k, pass_at_k
 from scaling_exp.analysis.intervals import resample_problems
-from scaling_exp.bench.result import Result, Row, Setup, alternate
+from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 
 RIGHT = 0
 Answers = Sequence[Sequence[int]]
@@ -36,9 +36,7 @@ class AnalysisBench:
     rounds: int
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value < 1:
-                raise ValueError(f"bench.{name} is {value}; it must be at least 1")
+        check_positive(self, *vars(self))
 
     @property
     def ks(self) -> list[int]:

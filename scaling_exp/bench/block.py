@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from scaling_exp.bench.engine import ours
-from scaling_exp.bench.result import Result, Row, Setup, alternate
+from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 from scaling_exp.engines import VLLM, Counters, Engine
 from scaling_exp.models import Model
 from scaling_exp.strategies import ParallelSampling
@@ -30,6 +30,9 @@ class BlockBench:
     num_samples: int
     max_tokens: int
     rounds: int
+
+    def __post_init__(self) -> None:
+        check_positive(self, *vars(self).keys() - {"model"})
 
     def run(self, setup: Setup) -> Result:
         """Raises UserError when the ladder has no such model or the engine is not vLLM."""

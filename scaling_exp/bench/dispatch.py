@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from scaling_exp.bench.result import Result, Row, Setup
+from scaling_exp.bench.result import Result, Row, Setup, check_positive
 from scaling_exp.cluster import Cluster
 from scaling_exp.dispatch import Dispatch, Event, Job, Report
 from scaling_exp.engines import Counters
@@ -233,6 +233,12 @@ class DispatchBench:
     num_slots: int
     seconds_per_draw: float
     rpc_microseconds: float | None
+
+    def __post_init__(self) -> None:
+        check_positive(
+            self, "num_replicas", "num_jobs", "jobs_per_replica", "draws_per_job", "num_slots"
+        )
+        check_positive(self, "seconds_per_draw")
 
     def run(self, setup: Setup) -> Result:  # noqa: ARG002 - needs no model
         """Utilisation of all slots, and what the driver spends."""

@@ -15,7 +15,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from scaling_exp.bench.result import Result, Row, Setup, alternate
+from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 from scaling_exp.engines import VLLM, Counters, Engine
 from scaling_exp.engines.vllm import sampling_params
 from scaling_exp.generation import Forest, seed_of
@@ -39,11 +39,10 @@ class EngineBench:
     rounds: int
 
     def __post_init__(self) -> None:
-        if not self.samples or min(self.samples) < 1:
-            raise ValueError(f"bench.samples is {self.samples}; give at least one number above 0")
-        if self.rounds < 1 or self.num_draws < max(self.samples):
+        check_positive(self, "samples", "num_draws", "max_tokens", "rounds")
+        if self.num_draws < max(self.samples):
             raise ValueError(
-                "bench.rounds must be at least 1, bench.num_draws at least bench.samples"
+                f"bench.num_draws is {self.num_draws}; it must be at least bench.samples {self.samples}"
             )
 
     def run(self, setup: Setup) -> Result:

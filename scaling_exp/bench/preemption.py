@@ -13,7 +13,7 @@ from statistics import median
 from time import perf_counter
 
 from scaling_exp.bench.block import strung_together
-from scaling_exp.bench.result import Result, Row, Setup, alternate
+from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 from scaling_exp.engines import VLLM, Counters, Engine
 from scaling_exp.runtime import Gate
 from scaling_exp.types import Completion, Sampling, Tokens, UserError
@@ -31,6 +31,9 @@ class PreemptionBench:
     num_requests: int
     max_tokens: int
     rounds: int
+
+    def __post_init__(self) -> None:
+        check_positive(self, *vars(self).keys() - {"model"})
 
     def run(self, setup: Setup) -> Result:
         """Raises UserError when the ladder has no such model or the engine is not vLLM."""

@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import Any
 
 from scaling_exp.bench.engine import raw_requests
-from scaling_exp.bench.result import Result, Row, Setup, alternate
+from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 from scaling_exp.cluster import Cluster
 from scaling_exp.dispatch import Dispatch, Event, Job
 from scaling_exp.engines import VLLM
@@ -41,6 +41,9 @@ class ReplicasBench:
     num_samples: int
     max_tokens: int
     rounds: int
+
+    def __post_init__(self) -> None:
+        check_positive(self, *vars(self).keys() - {"model"})
 
     def run(self, setup: Setup) -> Result:
         """Raises UserError when the ladder has no such model or the engine is not vLLM."""

@@ -90,6 +90,15 @@ class Benchmark:
     settings: Mapping[str, object]
 
 
+def check_positive(bench: object, *names: str) -> None:
+    """Raise ValueError for a setting, or an item of one, that is not above 0."""
+    for name in names:
+        value = getattr(bench, name)
+        items = value if isinstance(value, tuple) else (value,)
+        if not items or min(items) <= 0:
+            raise ValueError(f"bench.{name} is {value}; it must be above 0")
+
+
 def hardware_line() -> str:
     """One line: cores, processor, memory, accelerators."""
     found = hardware()

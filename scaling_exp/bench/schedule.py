@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from scaling_exp.bench.result import Result, Row, Setup
+from scaling_exp.bench.result import Result, Row, Setup, check_positive
 from scaling_exp.engines import Counters
 from scaling_exp.engines.simulated import Simulated
 from scaling_exp.generation import Bound, Forest, Fresh, Sampler, Strategy
@@ -57,9 +57,7 @@ class ScheduleBench:
     longest: int
 
     def __post_init__(self) -> None:
-        for name in ("num_slots", "num_problems", "num_samples", "batch", "shortest"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"bench.{name} is {getattr(self, name)}; it must be at least 1")
+        check_positive(self, *vars(self))
         if self.longest < self.shortest:
             raise ValueError(f"bench.longest is {self.longest}; it must be at least bench.shortest")
 
