@@ -7,6 +7,7 @@ before the verb is known.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
@@ -70,7 +71,7 @@ def run(arguments: list[str]) -> None:
         from scaling_exp.experiment import run as run_experiment
 
         experiment = experiment_from(node)
-        command = " ".join(["python -m scaling_exp run", *arguments])
+        command = shlex.join(["python", "-m", "scaling_exp", "run", *arguments])
         try:
             finished = run_experiment(experiment, command)
         except KeyboardInterrupt:
@@ -139,7 +140,7 @@ def bench(arguments: list[str]) -> None:
         from scaling_exp.config import bench_from
 
         benchmark = bench_from(node)
-        command = " ".join(["python -m scaling_exp bench", *arguments])
+        command = shlex.join(["python", "-m", "scaling_exp", "bench", *arguments])
         result = benchmark.bench.run(benchmark.setup)
         result.write_json(benchmark.output, command, benchmark.settings)
         print("\n".join([result.table(), hardware_line(), f"json: {benchmark.output}"]))

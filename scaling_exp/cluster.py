@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import (
     PlacementGroup,
     placement_group,
@@ -53,13 +54,20 @@ class Cluster:
             return
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if self.address:
-            ray.init(self.address, **quiet)
+        if not self.address:
+            mark = new_mark()
+            guard(mark)
+            # Ray's daemons inherit the mark, and theirs from them.
+            with patch.dict(os.environ, {MARK: mark}):
+                ray.init("local", num_cpus=self.num_cpus, include_dashboard=False, **quiet)
             return
-        mark = os.environ[MARK] = new_mark()  # Ray's daemons inherit it, and theirs from them
-        guard(mark)
-        ray.init("local", num_cpus=self.num_cpus, include_dashboard=False, **quiet)
-        del os.environ[MARK]
+        try:
+            ray.init(self.address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"cluster.address is {self.address}, and no Ray answers there ({_one_line(error)}):"
+                " start it (`ray start --head`), give its address, or use cluster=local"
+            ) from error
 
     def check(self, engine: EngineConfig) -> None:
         """Raise UserError when not even one replica fits."""
@@ -102,9 +110,9 @@ class RayReplica:
         self.node = ("", 0)
 
     async def start(self) -> None:
+        self.node = _address_of_node(self.group)
         self.actor = _actor_class().options(**self._options()).remote(self.work)
         await self._begin("start")
-        self.node = _address_of_node(self.group)
 
     async def hold(self, model: Model) -> int:
         return await self._begin("hold", model)
@@ -132,7 +140,9 @@ class RayReplica:
     async def _call(self, method: str, *arguments: object) -> Any:
         try:
             return await getattr(self.actor, method).remote(*arguments)
-        except RayActorError as error:
+        except RayTaskError:
+            raise
+        except RayError as error:  # lost, killed for memory, or its report lost with its node
             raise ReplicaDied(_one_line(error), blames_jobs=await _answers(self.node)) from error
 
     def _options(self) -> dict[str, Any]:

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from scaling_exp.analysis import AnalysisSettings
-from scaling_exp.bench import BENCHES, Benchmark, Setup
 from scaling_exp.cluster import Cluster
 from scaling_exp.engines import ENGINES
 from scaling_exp.experiment import Experiment, Pretraining
@@ -28,6 +27,9 @@ from scaling_exp.strategies import STRATEGIES
 from scaling_exp.tasks import TASKS, SumsAndProducts
 from scaling_exp.tracking import Tracking
 from scaling_exp.types import UserError
+
+if TYPE_CHECKING:
+    from scaling_exp.bench import Benchmark
 
 PACKAGE = FilePath(__file__).parent
 LADDERS = PACKAGE / "ladders"
@@ -130,6 +132,8 @@ def pretraining_from(node: DictConfig) -> Pretraining:
 
 def bench_from(node: DictConfig) -> Benchmark:
     """The benchmark that a composed configuration describes. Raises ConfigError."""
+    from scaling_exp.bench import BENCHES, Benchmark, Setup  # a second that no other verb needs
+
     config = _plain(node)
     _check_keys("", config, ("bench", "output", "ladder", "task", "engine"))
     try:

@@ -264,6 +264,7 @@ class Dispatch:
             task = self.tasks.create_task(self._serve(next(self.numbers), replica))
             self.serving.add(task)
             task.add_done_callback(self.serving.discard)
+            task.add_done_callback(lambda _, ended=replica: ended.close())
 
     async def _serve(self, number: int, replica: Replica) -> None:
         """The life of one replica: one model after another, until it dies or nothing is left."""
@@ -291,7 +292,6 @@ class Dispatch:
             await self._note_failed_start(shift, str(failure))
         finally:
             self._end(shift)
-            replica.close()
 
     async def _next_model(self, shift: Shift | None) -> str:
         """The model it holds, else the first that nobody holds, else the one with most to do."""
@@ -351,7 +351,8 @@ class Dispatch:
         report = Report(num_wanted=num_wanted, num_free=num_wanted)
         while True:
             jobs = self._take(shift, report)
-            if not jobs and report.num_free and not report.num_queued:
+            is_tried = shift.is_trial and bool(shift.opened)
+            if not jobs and report.num_free and not report.num_queued and not is_tried:
                 await self._steal(shift)
                 jobs = self._take(shift, report)
             if not shift.opened:

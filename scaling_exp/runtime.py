@@ -116,10 +116,10 @@ class Gate:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._held.remove(turn)
-            else:
+            if not turn.cancelled():
                 self._leave()
+            elif turn in self._held:
+                self._held.remove(turn)
             raise
 
     def _adjust(self) -> None:

@@ -72,7 +72,7 @@ class Worker:
         self.jobs.extend(jobs)
         self.num_open += len(jobs)
         self.num_queued += sum(job.num_draws for job in jobs)
-        self.changed.set()
+        self._tell()
         deadline = self.clock() + seconds
         while not self._is_worth_telling(bool(jobs)) and (left := deadline - self.clock()) > 0:
             await self._wait(left)
@@ -87,6 +87,8 @@ class Worker:
             self.num_queued -= job.num_draws
             self.num_open -= 1
             released.append(job.problem)
+        if released and not self.jobs:
+            self._note_full()
         return released
 
     def _take_report(self) -> Report:
@@ -115,12 +117,15 @@ class Worker:
         return runs_low or not self.num_open or bool(ended)
 
     async def _wait(self, seconds: float) -> None:
-        self.changed.clear()
+        """Until something changed, or a while has passed."""
         waiting = asyncio.ensure_future(self.changed.wait())
-        try:
-            await asyncio.wait([waiting], timeout=seconds)
-        finally:
-            waiting.cancel()
+        await asyncio.wait([waiting], timeout=seconds)
+        waiting.cancel()
+
+    def _tell(self) -> None:
+        """Wake all who wait. The event is never cleared: who begins to wait later waits for the next one."""
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     async def _admitted(self) -> AsyncIterator[Job]:
         """Jobs as the gate opens for them: until then they can be given back."""
@@ -134,7 +139,7 @@ class Worker:
             yield job
             if not self.jobs:
                 self._note_full()
-            self.changed.set()
+            self._tell()
 
     def _note_full(self) -> None:
         """From now on the engine may only be draining."""
@@ -157,7 +162,7 @@ class Worker:
         except Exception:  # noqa: BLE001 - a bug travels to the driver with its trace and ends the run there
             self.report.bug = traceback.format_exc()
         self.num_open -= 1
-        self.changed.set()
+        self._tell()
 
     async def _draw(self, job: Job) -> None:
         """Run all strategies of a job. When it fails no draw of it is recorded any more: it will be drawn again."""
@@ -181,6 +186,7 @@ class Worker:
             is_open = False
             for each in running:
                 each.cancel()
+            await pooled.cancel()
 
     def _read(self, tokens: Tokens) -> str | None:
         return self.work.task.read(self.model.decode(tokens))

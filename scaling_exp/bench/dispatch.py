@@ -29,7 +29,7 @@ from scaling_exp.dispatch import Dispatch, Event, Job, Report
 from scaling_exp.engines import Counters
 from scaling_exp.generation import Stream
 from scaling_exp.models import Model
-from scaling_exp.store import Draw, Journal, encode
+from scaling_exp.store import Draw, RunFolder, encode
 from scaling_exp.types import Completion, Sampling
 
 MODEL = Model("simulated", "/nowhere", 1)
@@ -304,7 +304,7 @@ class _Run:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         started, cpu_started, freed = loop.time(), time.process_time(), loop.freed_seconds
-        with Journal(self.folder, frozenset()) as journal:
+        with RunFolder(self.folder / "run").journal(frozenset()) as journal:
             self.journal = journal
             dispatch = Dispatch({MODEL.name: MODEL}, self._replicas, list, self._append, self._note)
             assert await dispatch.run(jobs) == []

@@ -21,7 +21,7 @@ from typing import Any
 
 from scaling_exp.bench.engine import raw_requests
 from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
-from scaling_exp.cluster import Cluster
+from scaling_exp.cluster import Cluster, node_resources, num_fitting
 from scaling_exp.dispatch import Dispatch, Event, Job
 from scaling_exp.engines import VLLM
 from scaling_exp.models import Model
@@ -49,7 +49,11 @@ class ReplicasBench:
         """Raises UserError when the ladder has no such model or the engine is not vLLM."""
         if not isinstance(setup.engine, VLLM):
             raise UserError("bench replicas compares with vLLM: choose engine=vllm_cpu or vllm_gpu")
-        num_replicas = setup.engine.replicas or len(os.sched_getaffinity(0))
+        cluster = Cluster(address=None, num_cpus=None)
+        cluster.connect()
+        cluster.check(setup.engine)
+        at_most = setup.engine.replicas or len(os.sched_getaffinity(0))
+        num_replicas = num_fitting(setup.engine.bundles, node_resources(), at_most)
         engine = replace(setup.engine, replicas=num_replicas)
         problems = setup.task.problems()
         model = setup.model(self.model)
@@ -113,7 +117,6 @@ class Side:
             for at, prompt in enumerate(self.prompts)
         ]
         cluster = Cluster(address=None, num_cpus=None)
-        cluster.connect()
         progress = Progress(self.engine.replicas or 1)
         work = Work(self.engine, {"it": self.strategy}, self.task)
         with (
@@ -152,6 +155,10 @@ class Progress:
 
     @property
     def tokens_per_second(self) -> float:
+        if not self.num_tokens:
+            raise UserError(
+                "the draws were made before all replicas had loaded: raise bench.num_problems"
+            )
         return self.num_tokens / (self.last - self.started)
 
 

@@ -292,6 +292,8 @@ class Async:
 
         self.counters = Counters()
         self._ids = count()
+        self._num_open = 0
+        self.last_step = 0.0
         self._stop: Tokens = ()
         self._engine: Any = None
         self._shape = ""
@@ -328,6 +330,9 @@ class Async:
 
         parameters = sampling_params(sampling, seed, self._stop)
         request_id = str(next(self._ids))
+        if not self._num_open:
+            self.last_step = perf_counter()  # it was idle until now
+        self._num_open += 1
         try:
             async for output in self._engine.generate(engine_input(prefix), parameters, request_id):
                 if output.finished:
@@ -336,6 +341,8 @@ class Async:
             raise EngineDied(f"vLLM's engine core failed: {error!r}") from error
         except VLLMValidationError as error:
             raise RequestFailed(str(error)) from error
+        finally:
+            self._num_open -= 1
         raise EngineDied("vLLM ended a request without finishing it")
 
     async def close(self) -> None:
@@ -364,13 +371,13 @@ def _watch(engine: Async) -> Any:
 
     class Watch(StatLoggerBase):
         def __init__(self, *_: Any, **__: Any) -> None:
-            self.last = perf_counter()
+            """vLLM gives its configuration; nothing of it is needed."""
 
         def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
             if scheduler_stats is None:
                 return
             counters, now = engine.counters, perf_counter()
-            seconds, self.last = now - self.last, now
+            seconds, engine.last_step = now - engine.last_step, now
             num_running = scheduler_stats.num_running_reqs
             if iteration_stats is not None:
                 num_running += len(iteration_stats.finished_requests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path as FilePath
 from uuid import uuid4
 
@@ -56,12 +56,15 @@ def locked(file: FilePath) -> Iterator[None]:
 @contextmanager
 def locked_if_free(file: FilePath) -> Iterator[bool]:
     """Hold a file's lock if nobody else does; whether it is held. A file that is gone by then counts as taken."""
-    with suppress(FileNotFoundError), open(file, "rb") as opened:
+    try:
+        opened = open(file, "rb")  # noqa: SIM115 - closed below
+    except FileNotFoundError:
+        yield False
+        return
+    with opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
             return
         yield file.exists()
-        return
-    yield False

@@ -112,7 +112,8 @@ class RunFolder:
         """Hold the run for this process alone. Raises StoreError when another one works on it."""
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w") as file:
+            file = open(self.path / ".lock", "w")  # noqa: SIM115 - closed below
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

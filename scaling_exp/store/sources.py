@@ -53,6 +53,15 @@ class Pooled:
         await gather(*(drawing[sample] for sample in samples if sample not in known))
         return [known[sample] for sample in samples]
 
+    async def cancel(self) -> None:
+        """End every draw that is under way: `gather` leaves the siblings of one that fails to themselves."""
+        tasks = [task for each in self._drawing.values() for task in each.values()]
+        drawing = [task for task in tasks if not task.done()]
+        for task in drawing:
+            task.cancel()
+        if drawing:
+            await gather(*drawing, return_exceptions=True)
+
     async def _draw(self, stream: Stream, sample: int, known: dict[int, Completion]) -> Completion:
         completion = await self.sampler(stream.prefix, stream.sampling, stream.seed(sample))
         known[sample] = completion
