@@ -33,7 +33,7 @@ from scaling_exp.models import Model
 from scaling_exp.store import DRAWS, Journal, known_by_root
 from scaling_exp.strategies import Greedy, ParallelSampling
 from scaling_exp.types import Sampling, UserError
-from scaling_exp.worker import LocalReplica, Work
+from scaling_exp.worker import LocalReplica, Work, Worker
 
 NUM_SAMPLES = 4
 SAMPLED = Sampling(max_tokens=50)
@@ -338,3 +338,49 @@ def test_the_record_of_a_run_adds_up(tmp_path):
     assert sum(row["num_draws"] for row in rows) == len(outcome.rows)
     assert all(row["busy_seconds"] <= row["wall_seconds"] for row in rows)
     assert display.tallies["small"].num_in_flight == 0
+
+
+@dataclass(frozen=True)
+class RefusesGreedy:
+    """Refuses the greedy draw of every job at once; all others take a while."""
+
+    def __call__(self, _prefix, seed):
+        if seed == 0:
+            raise RequestFailed("not greedily")
+        return tuple(range(1, 41))
+
+
+def test_requests_beside_a_refused_one_are_taken_back():
+    async def story():
+        worker = Worker(
+            Work(Simulated(8, 0.01, 0.0, RefusesGreedy(), pace=1.0), STRATEGIES, Nothing())
+        )
+        await worker.start()
+        await worker.hold(model())
+        report = await worker.exchange([job(1)], 5.0)
+        while not report.refused:
+            report = await worker.exchange([], 5.0)
+        num_in_flight = worker.gate.num_in_flight
+        await worker.close()
+        return report, num_in_flight
+
+    report, num_in_flight = run_virtually(story)
+    assert report.refused == {"1": "not greedily"}
+    assert num_in_flight == 0
+
+
+def test_a_worker_whose_queue_is_taken_back_only_drains_from_then_on():
+    async def story():
+        worker = Worker(work(num_slots=1))
+        await worker.start()
+        await worker.hold(model())
+        await worker.exchange([job(number) for number in range(6)], 0.05)
+        released = await worker.release("small", 1000)
+        report = await worker.exchange([], 60.0)
+        await worker.close()
+        return released, report
+
+    released, report = run_virtually(story)
+    assert len(released) > 1
+    assert 0 < report.full_seconds < report.seconds
+    assert report.full.occupancy is not None

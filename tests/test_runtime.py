@@ -149,6 +149,22 @@ def test_a_request_that_is_cancelled_while_it_is_held_takes_no_place():
     asyncio.run(measured())
 
 
+def test_a_held_request_may_be_cancelled_in_the_very_turn_in_which_a_place_comes_free():
+    async def measured():
+        engine = Scripted(1)
+        gate = Gate(engine)
+        asked = [asyncio.ensure_future(gate((1,), SAMPLED, seed)) for seed in range(3)]
+        await turns()
+        engine.answer(0)
+        asked[1].cancel()
+        outcomes = await asyncio.gather(*asked[:2], return_exceptions=True)
+        assert isinstance(outcomes[1], asyncio.CancelledError)
+        await turns()
+        assert engine.given == [0, 2]
+
+    asyncio.run(measured())
+
+
 def test_an_engine_with_little_memory_starts_at_what_is_safe_and_is_filled_until_it_thrashes():
     """An engine that must preempt whenever more than 20 requests run, though it has 64 slots."""
     peaks = []

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
-from scaling_exp.bench.engine import ours
+from scaling_exp.bench.engine import ours, prepare
 from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 from scaling_exp.engines import VLLM, Counters, Engine
 from scaling_exp.models import Model
@@ -38,6 +38,7 @@ class BlockBench:
         """Raises UserError when the ladder has no such model or the engine is not vLLM."""
         if not isinstance(setup.engine, VLLM):
             raise UserError("bench block measures vLLM: choose engine=vllm_cpu or vllm_gpu")
+        prepare(setup.engine)
         rows = asyncio.run(self._measure(setup.engine, setup))
         note = (
             "vs no cache: tokens/s over the same engine without prefix caching, medians, in turns"

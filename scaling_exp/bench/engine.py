@@ -51,7 +51,7 @@ class EngineBench:
             raise UserError(
                 "bench engine compares with vLLM in this process: choose engine=vllm_cpu or vllm_gpu"
             )
-        os.environ |= {"OMP_NUM_THREADS": str(setup.engine.num_cpus), "VLLM_LOGGING_LEVEL": "ERROR"}
+        prepare(setup.engine)
         rows = asyncio.run(self._measure(setup, setup.model(self.model)))
         ratios = [float(row["ratio"] or 0) for row in rows]
         note = f"ratio: tokens/s of {OURS} over {RAW}, medians of {self.rounds} rounds; worst {min(ratios):.3f}"
@@ -93,6 +93,11 @@ class EngineBench:
             "prefix hits": counters.cached_tokens / counters.prompt_tokens,
             "preemptions": counters.num_preemptions,
         }
+
+
+def prepare(engine: VLLM) -> None:
+    """Set what vLLM reads when it is imported, as a worker has it."""
+    os.environ |= {"OMP_NUM_THREADS": str(engine.num_cpus), "VLLM_LOGGING_LEVEL": "ERROR"}
 
 
 async def ours(
