@@ -50,7 +50,8 @@ class Pooled:
         for sample in samples:
             if sample not in known and sample not in drawing:
                 drawing[sample] = ensure_future(self._draw(stream, sample, known))
-        await gather(*(drawing[sample] for sample in samples if sample not in known))
+        awaited = [drawing[sample] for sample in samples if sample not in known]
+        await (awaited[0] if len(awaited) == 1 else gather(*awaited))
         return [known[sample] for sample in samples]
 
     async def cancel(self) -> None:
