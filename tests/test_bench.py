@@ -28,7 +28,7 @@ def measured(command_line, name, tmp_path, *settings):
 def test_a_benchmark_prints_what_it_writes_and_the_hardware(command_line, tmp_path, name):
     stdout, written = measured(command_line, name, tmp_path, *SMALL[name])
     assert written["title"] in stdout
-    assert written["command"].startswith(f"python -m scaling_exp bench {name} bench.")
+    assert written["command"].startswith(f"python -m scaling_exp bench {name} ")
     assert {"num_cpus", "memory_gib", "processor"} <= written["hardware"].keys()
     assert written["settings"]["bench"]["kind"] == name
     assert len(written["rows"]) > 1
