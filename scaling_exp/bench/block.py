@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
-from scaling_exp.bench.engine import ours, prepare
+from scaling_exp.bench.engine import ours, prepared
 from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 from scaling_exp.engines import VLLM, Counters, Engine
 from scaling_exp.models import Model
 from scaling_exp.strategies import ParallelSampling
-from scaling_exp.types import Sampling, Tokens, UserError
+from scaling_exp.types import Sampling, Tokens
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,7 @@ class BlockBench:
 
     def run(self, setup: Setup) -> Result:
         """Raises UserError when the ladder has no such model or the engine is not vLLM."""
-        if not isinstance(setup.engine, VLLM):
-            raise UserError("bench block measures vLLM: choose engine=vllm_cpu or vllm_gpu")
-        prepare(setup.engine)
-        rows = asyncio.run(self._measure(setup.engine, setup))
+        rows = asyncio.run(self._measure(prepared(setup), setup))
         note = (
             "vs no cache: tokens/s over the same engine without prefix caching, medians, in turns"
         )

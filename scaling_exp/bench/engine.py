@@ -47,23 +47,19 @@ class EngineBench:
 
     def run(self, setup: Setup) -> Result:
         """Raises UserError when the ladder has no such model or the engine is not vLLM."""
-        if not isinstance(setup.engine, VLLM):
-            raise UserError(
-                "bench engine compares with vLLM in this process: choose engine=vllm_cpu or vllm_gpu"
-            )
-        prepare(setup.engine)
-        rows = asyncio.run(self._measure(setup, setup.model(self.model)))
+        engine = prepared(setup)
+        rows = asyncio.run(self._measure(engine, setup))
         ratios = [float(row["ratio"] or 0) for row in rows]
         note = f"ratio: tokens/s of {OURS} over {RAW}, medians of {self.rounds} rounds; worst {min(ratios):.3f}"
         return Result(f"Generation, model {self.model}", tuple(rows), (note,))
 
-    async def _measure(self, setup: Setup, model: Model) -> list[Row]:
-        assert isinstance(setup.engine, VLLM)
-        engine = setup.engine.start()
+    async def _measure(self, config: VLLM, setup: Setup) -> list[Row]:
+        model = setup.model(self.model)
+        engine = config.start()
         await engine.hold(model)
         from vllm import LLM
 
-        llm = LLM(**setup.engine.engine_arguments(model))
+        llm = LLM(**config.engine_arguments(model))
         prompts = model.encode([problem.prompt for problem in setup.task.problems()])
         rows = [await self._row(engine, llm, model, prompts, samples) for samples in self.samples]
         await engine.close()
@@ -95,9 +91,15 @@ class EngineBench:
         }
 
 
-def prepare(engine: VLLM) -> None:
-    """Set what vLLM reads when it is imported, as a worker has it."""
-    os.environ |= {"OMP_NUM_THREADS": str(engine.num_cpus), "VLLM_LOGGING_LEVEL": "ERROR"}
+def prepared(setup: Setup) -> VLLM:
+    """The engine, once what vLLM reads when it is imported is set as a worker has it.
+
+    Raises UserError when the engine is not vLLM.
+    """
+    if not isinstance(setup.engine, VLLM):
+        raise UserError("this benchmark measures vLLM: choose engine=vllm_cpu or engine=vllm_gpu")
+    os.environ |= {"OMP_NUM_THREADS": str(setup.engine.num_cpus), "VLLM_LOGGING_LEVEL": "ERROR"}
+    return setup.engine
 
 
 async def ours(

@@ -13,11 +13,11 @@ from statistics import median
 from time import perf_counter
 
 from scaling_exp.bench.block import strung_together
-from scaling_exp.bench.engine import prepare
+from scaling_exp.bench.engine import prepared
 from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 from scaling_exp.engines import VLLM, Counters, Engine
 from scaling_exp.runtime import Gate
-from scaling_exp.types import Completion, Sampling, Tokens, UserError
+from scaling_exp.types import Completion, Sampling, Tokens
 
 Sample = Callable[[Tokens, Sampling, int], Awaitable[Completion]]
 
@@ -38,10 +38,7 @@ class PreemptionBench:
 
     def run(self, setup: Setup) -> Result:
         """Raises UserError when the ladder has no such model or the engine is not vLLM."""
-        if not isinstance(setup.engine, VLLM):
-            raise UserError("bench preemption measures vLLM: choose engine=vllm_cpu or vllm_gpu")
-        prepare(setup.engine)
-        rows = asyncio.run(self._measure(setup.engine, setup))
+        rows = asyncio.run(self._measure(prepared(setup), setup))
         note = "target: requests that the gate lets into the engine, at the end; safe: that fit at full length"
         return Result(f"A small KV cache, model {self.model}", tuple(rows), (note,))
 

@@ -19,7 +19,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from scaling_exp.bench.engine import raw_requests
+from scaling_exp.bench.engine import prepared, raw_requests
 from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 from scaling_exp.cluster import Cluster, node_resources, num_fitting
 from scaling_exp.dispatch import Dispatch, Event, Job
@@ -47,14 +47,13 @@ class ReplicasBench:
 
     def run(self, setup: Setup) -> Result:
         """Raises UserError when the ladder has no such model or the engine is not vLLM."""
-        if not isinstance(setup.engine, VLLM):
-            raise UserError("bench replicas compares with vLLM: choose engine=vllm_cpu or vllm_gpu")
+        config = prepared(setup)
         cluster = Cluster(address=None, num_cpus=None)
         cluster.connect()
-        cluster.check(setup.engine)
-        at_most = setup.engine.replicas or len(os.sched_getaffinity(0))
-        num_replicas = num_fitting(setup.engine.bundles, node_resources(), at_most)
-        engine = replace(setup.engine, replicas=num_replicas)
+        cluster.check(config)
+        at_most = config.replicas or len(os.sched_getaffinity(0))
+        num_replicas = num_fitting(config.bundles, node_resources(), at_most)
+        engine = replace(config, replicas=num_replicas)
         problems = setup.task.problems()
         model = setup.model(self.model)
         encoded = model.encode([problem.prompt for problem in problems])
