@@ -211,13 +211,17 @@ class InProcess:
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            # Who runs beside the engine reacts to the last step first, so that the next one is full.
-            await settled(lambda: self._num_added, TURNS_TO_REACT if self._num_finished else 1)
+            await settled(lambda: self._num_added, self._turns_to_wait())
             try:
                 self._step()
             except Exception as error:
                 self._die(error)
                 raise
+
+    def _turns_to_wait(self) -> int:
+        """Many if the next step would not be full without what strategies make of the last one, else one."""
+        num_waiting = len(self._engine.engine_core.engine_core.scheduler.waiting)
+        return TURNS_TO_REACT if num_waiting <= self._num_finished else 1
 
     def _die(self, error: Exception) -> None:
         for future in self._waiting.values():
