@@ -131,8 +131,26 @@ class VLLM:
         }
 
 
+class _Sized:
+    """What both engines tell of the model that they hold."""
+
+    _capacity: Capacity
+
+    @property
+    def num_slots(self) -> int:
+        return self._capacity.num_slots
+
+    @property
+    def num_safe(self) -> int:
+        return self._capacity.num_safe
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        return asdict(self._capacity)
+
+
 @dataclass(eq=False)
-class InProcess:
+class InProcess(_Sized):
     """vLLM's LLMEngine, stepped between turns of the event loop."""
 
     config: VLLM
@@ -155,18 +173,6 @@ class InProcess:
         self._capacity = Capacity(0, 0, 0)
         self._wake = asyncio.Event()
         self._driver = asyncio.ensure_future(self._drive())
-
-    @property
-    def num_slots(self) -> int:
-        return self._capacity.num_slots
-
-    @property
-    def num_safe(self) -> int:
-        return self._capacity.num_safe
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        return asdict(self._capacity)
 
     async def hold(self, model: Model) -> None:
         """Load a model; one of the same shape as the last only exchanges the weights."""
@@ -284,7 +290,7 @@ class InProcess:
 
 
 @dataclass(eq=False)
-class Async:
+class Async(_Sized):
     """vLLM's AsyncLLM: the engine core in a process of its own."""
 
     config: VLLM
@@ -302,18 +308,6 @@ class Async:
         self._engine: Any = None
         self._shape = ""
         self._capacity = Capacity(0, 0, 0)
-
-    @property
-    def num_slots(self) -> int:
-        return self._capacity.num_slots
-
-    @property
-    def num_safe(self) -> int:
-        return self._capacity.num_safe
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        return asdict(self._capacity)
 
     async def hold(self, model: Model) -> None:
         """Load a model; one of the same shape as the last only exchanges the weights."""
