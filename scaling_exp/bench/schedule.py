@@ -97,7 +97,7 @@ class ScheduleBench:
             "one at a time": _occupancy([await self._one_at_a_time(strategies)]),
             f"batches of {self.batch}": _occupancy([await self._in_batches(strategies)]),
             "gate": _occupancy([gated]),
-            "gate, until the last": _occupancy([until_last]),
+            "gate, until the last": until_last.occupancy,
         }
 
     async def _gated(self, strategies: Sequence[Strategy]) -> tuple[Counters, Counters]:
