@@ -71,7 +71,9 @@ class Architecture:
     """The shapes that decide what a token costs.
 
     `num_parameters` counts every weight once (tied embeddings once). `num_active_parameters` counts the weights that
-    one token multiplies with: the input embedding is a look-up and is left out unless it is tied to the output.
+    one token multiplies with: the input embedding is a look-up and is left out unless it is tied to the output, and of
+    a mixture's experts only those that a router chooses count. `num_layers` 0 when the shapes are not known: then
+    attention is not charged.
     """
 
     num_parameters: int
@@ -81,14 +83,30 @@ class Architecture:
     num_heads: int
     head_dim: int
 
+    @classmethod
+    def of_size(cls, num_parameters: int, num_active_parameters: int) -> Architecture:
+        """A model of which only the size is known."""
+        return cls(num_parameters, num_active_parameters, num_parameters, 0, 0, 0)
+
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the analysis must know of a model: its shapes and what its pre-training consumed."""
+    """What the analysis must know of a model: its shapes and what its pre-training consumed.
+
+    `pretraining_tokens` is D, counted with repetitions. What is None is not known: no number stands in for it.
+    """
 
     name: str
     architecture: Architecture
     pretraining_tokens: int
+    unique_tokens: int | None = None
+    """Tokens of the corpus before it was repeated; None when each was seen once."""
+    pretraining_loss: float | None = None
+    """Held-out cross-entropy, nats a token."""
+    family: str = ""
+    """Models of one family differ in size and data only."""
+    is_distilled: bool = False
+    """Pruned or distilled from a larger model, so that 6ND understates what it took."""
 
     @property
     def pretraining_flops(self) -> float:
