@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "scaling_exp" / "ladders" / "arithmetic"
 # Ray's token authentication wants a token file; on one machine there is nobody to keep out.
 ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "disabled", "COLUMNS": "200"}
+
+PUBLIC_DATA = Path(os.environ.get("SCALING_EXP_DATA", ROOT.parent / "shared" / "data"))
 
 settings.register_profile("scaling_exp", deadline=None, derandomize=True)
 settings.load_profile("scaling_exp")
@@ -66,3 +69,16 @@ def two_smallest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(SHIPPED / checkpoint["name"], folder / checkpoint["name"])
     (folder / "ladder.json").write_text(json.dumps({**manifest, "checkpoints": kept}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Callable[[str], Path]:
+    """Path of a file of public data, e.g. `public_data("gsm8k/test.jsonl")`; skips where there is none."""
+
+    def find(name: str) -> Path:
+        file = PUBLIC_DATA / name
+        if not file.exists():
+            pytest.skip(f"public data not found: {name} (SCALING_EXP_DATA names its folder)")
+        return file
+
+    return find
