@@ -14,11 +14,71 @@ FLOPs are not seconds: this file knows nothing of memory bandwidth or of batchin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scaling_exp.analysis.estimators import FloatArray
-from scaling_exp.types import Architecture
+from scaling_exp.analysis.estimators import FloatArray, IntArray
+from scaling_exp.analysis.pricing import Pricing
+from scaling_exp.types import Architecture, ModelFacts
+
+AXES: Mapping[str, str] = {
+    "inference_flops": "inference FLOPs a query",
+    "output_tokens": "output tokens a query",
+    "effective_flops": "effective FLOPs a query (compute and memory)",
+    "roofline_seconds": "accelerator seconds a query, at the roofline",
+    "accelerator_seconds": "accelerator seconds a query, measured",
+    "dollars": "US dollars a query",
+}
+"""What a query may cost, with its unit. The first two are always known."""
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """How many tokens each problem's prompt and each sample has; NaN where not known.
+
+    `problem_S` says which problem (0..P-1) a sample is of, in any order, so that means over a problem's samples are
+    exact though attention is quadratic. Where only means per problem are known, they stand for one sample.
+    """
+
+    prompt_P: FloatArray
+    problem_S: IntArray
+    output_S: FloatArray
+
+    def mean_per_problem(self, value_S: FloatArray) -> FloatArray:
+        """Mean over each problem's samples, shape (P,); NaN for a problem without one."""
+        num_problems = len(self.prompt_P)
+        num_samples_P = np.bincount(self.problem_S, minlength=num_problems)
+        sum_P = np.bincount(self.problem_S, value_S, num_problems)
+        return np.where(num_samples_P > 0, sum_P / np.maximum(num_samples_P, 1), np.nan)
+
+
+@dataclass(frozen=True)
+class QueryCost:
+    """What a query costs, per problem: at k samples prompt_P + k sample_P."""
+
+    prompt_P: FloatArray
+    sample_P: FloatArray
+
+
+def query_costs(
+    facts: ModelFacts, tokens: TokenCounts, pricing: Pricing
+) -> Mapping[str, QueryCost]:
+    """The cost of a query along each axis of AXES that can be computed, in their order.
+
+    The prompt is read once a query, whatever the number of samples.
+    """
+    shape = facts.architecture
+    decode_S = decode_flops(shape, tokens.prompt_P[tokens.problem_S], tokens.output_S)
+    nothing_P = np.zeros_like(tokens.prompt_P)
+    return {
+        "inference_flops": QueryCost(
+            prefill_flops(shape, tokens.prompt_P), tokens.mean_per_problem(decode_S)
+        ),
+        "output_tokens": QueryCost(nothing_P, tokens.mean_per_problem(tokens.output_S)),
+    }
 
 
 def forward_flops(architecture: Architecture, first: ArrayLike, last: ArrayLike) -> FloatArray:
