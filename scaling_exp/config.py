@@ -7,15 +7,12 @@ the class from an explicit dictionary. Importing this module loads neither torch
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
 
 from scaling_exp.analysis import AnalysisSettings
 from scaling_exp.cluster import Cluster
@@ -23,6 +20,7 @@ from scaling_exp.engines import ENGINES
 from scaling_exp.experiment import Experiment, Pretraining
 from scaling_exp.models import Model
 from scaling_exp.pretraining import Recipe, Size, manifest_checkpoints
+from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, validate
 from scaling_exp.strategies import STRATEGIES
 from scaling_exp.tasks import TASKS, SumsAndProducts
 from scaling_exp.tracking import Tracking
@@ -33,10 +31,6 @@ if TYPE_CHECKING:
 
 PACKAGE = FilePath(__file__).parent
 LADDERS = PACKAGE / "ladders"
-
-
-class ConfigError(UserError):
-    """A mistake in the configuration, in one line."""
 
 
 def conf_folder() -> FilePath:
@@ -78,27 +72,27 @@ class Ladder:
 def experiment_from(node: DictConfig) -> Experiment:
     """The experiment that a composed configuration describes. Raises ConfigError."""
     config = _plain(node)
-    _check_keys("", config, ("name", "seed", "store", "max_tokens", *_PARTS))
+    check_keys("", config, ("name", "seed", "store", "max_tokens", *_PARTS))
     for part, remedy in _PARTS.items():
         if not config.get(part):
             raise ConfigError(f"{part} is missing; {remedy}")
     strategies = {
-        str(name): _kind(STRATEGIES, strategy, f"strategies.{name}")
+        str(name): of_kind(STRATEGIES, strategy, f"strategies.{name}")
         for name, strategy in config["strategies"].items()
     }
-    ladder = _validate(Ladder, config["ladder"], "ladder")
+    ladder = validate(Ladder, config["ladder"], "ladder")
     try:
         return Experiment(
             name=_scalar(str, config, "name"),
             seed=_scalar(int, config, "seed"),
             store=_scalar(str, config, "store"),
             models=ladder.models(),
-            task=_kind(TASKS, config["task"], "task"),
+            task=of_kind(TASKS, config["task"], "task"),
             strategies=strategies,
-            engine=_kind(ENGINES, config["engine"], "engine"),
-            cluster=_validate(Cluster, config["cluster"], "cluster"),
-            analysis=_validate(AnalysisSettings, config["analysis"], "analysis"),
-            tracking=_validate(Tracking, config["tracking"], "tracking"),
+            engine=of_kind(ENGINES, config["engine"], "engine"),
+            cluster=validate(Cluster, config["cluster"], "cluster"),
+            analysis=validate(AnalysisSettings, config["analysis"], "analysis"),
+            tracking=validate(Tracking, config["tracking"], "tracking"),
             config=config,
         )
     except UserError:
@@ -112,21 +106,21 @@ def pretraining_from(node: DictConfig) -> Pretraining:
     if "ladder" not in node:
         raise ConfigError(f"ladder is missing; {_PARTS['ladder']}")
     config = _plain(node)
-    _check_keys("", config, ("ladder", "output", "cluster"))
-    ladder = _validate(Ladder, config["ladder"], "ladder")
+    check_keys("", config, ("ladder", "output", "cluster"))
+    ladder = validate(Ladder, config["ladder"], "ladder")
     recipe = dict(ladder.recipe)
     corpus = {key: recipe.pop(key) for key in ("modulus", "levels") if key in recipe}
     corpus |= {"num_problems": 1, "seed": 0}
     recipe["sizes"] = {
-        str(name): _validate(Size, size, f"ladder.recipe.sizes.{name}")
+        str(name): validate(Size, size, f"ladder.recipe.sizes.{name}")
         for name, size in recipe.get("sizes", {}).items()
     }
-    recipe["corpus"] = _validate(SumsAndProducts, corpus, "ladder.recipe")
-    _check_keys("ladder.recipe.", recipe, [each.name for each in fields(Recipe)])
+    recipe["corpus"] = validate(SumsAndProducts, corpus, "ladder.recipe")
+    check_keys("ladder.recipe.", recipe, [each.name for each in fields(Recipe)])
     return Pretraining(
-        recipe=_validate(Recipe, recipe, "ladder.recipe"),
+        recipe=validate(Recipe, recipe, "ladder.recipe"),
         output=FilePath(_scalar(str, config, "output")),
-        cluster=_validate(Cluster, config["cluster"], "cluster"),
+        cluster=validate(Cluster, config["cluster"], "cluster"),
     )
 
 
@@ -135,14 +129,14 @@ def bench_from(node: DictConfig) -> Benchmark:
     from scaling_exp.bench import BENCHES, Benchmark, Setup  # a second that no other verb needs
 
     config = _plain(node)
-    _check_keys("", config, ("bench", "output", "ladder", "task", "engine"))
+    check_keys("", config, ("bench", "output", "ladder", "task", "engine"))
     try:
         return Benchmark(
-            bench=_kind(BENCHES, config["bench"], "bench"),
+            bench=of_kind(BENCHES, config["bench"], "bench"),
             setup=Setup(
-                models=_validate(Ladder, config["ladder"], "ladder").models(),
-                task=_kind(TASKS, config["task"], "task"),
-                engine=_kind(ENGINES, config["engine"], "engine"),
+                models=validate(Ladder, config["ladder"], "ladder").models(),
+                task=of_kind(TASKS, config["task"], "task"),
+                engine=of_kind(ENGINES, config["engine"], "engine"),
             ),
             output=FilePath(_scalar(str, config, "output")) / f"{config['bench']['kind']}.json",
             settings={key: config[key] for key in ("bench", "engine")},
@@ -174,41 +168,6 @@ def _plain(node: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
-def _kind(kinds: Mapping[str, type], node: Any, key: str) -> Any:
-    if not isinstance(node, dict) or "kind" not in node:
-        raise ConfigError(f"{key}.kind is missing; it is one of {', '.join(kinds)}")
-    if node["kind"] not in kinds:
-        raise ConfigError(unknown(f"{key}.kind", str(node["kind"]), kinds))
-    rest = {name: value for name, value in node.items() if name != "kind"}
-    return _validate(kinds[node["kind"]], rest, key)
-
-
-def _validate(kind: type, node: Any, key: str) -> Any:
-    """`node` as a `kind`, deeply. Raises ConfigError for the first thing that is wrong."""
-    if not isinstance(node, dict):
-        raise ConfigError(f"{key} is {node!r}; it must be a group of keys")
-    _check_keys(f"{key}.", node, [each.name for each in fields(kind)])
-    strict = TypedDict("strict", {"it": kind})  # type: ignore[misc]  # noqa: UP013 - made at run time
-    strict.__pydantic_config__ = ConfigDict(extra="forbid", arbitrary_types_allowed=True)  # type: ignore[attr-defined]
-    try:
-        return TypeAdapter(strict).validate_python({"it": node})["it"]
-    except ValidationError as error:
-        raise ConfigError(_first_line(error, key)) from None
-
-
-def _first_line(error: ValidationError, key: str) -> str:
-    first = error.errors()[0]
-    name = ".".join([key, *(str(part) for part in first["loc"][1:])])
-    if first["type"] == "value_error":
-        message = str(first.get("ctx", {}).get("error"))
-        return message if message.startswith(key) else f"{key}: {message}"
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{name} is not a key here"
-    if first["type"] == "missing":
-        return f"{name} is missing"
-    return f"{name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-
-
 def _scalar(kind: type, config: Mapping[str, Any], key: str) -> Any:
     value = config[key]
     if not isinstance(value, kind) or isinstance(value, bool):
@@ -216,21 +175,6 @@ def _scalar(kind: type, config: Mapping[str, Any], key: str) -> Any:
             f"{key} is {value!r}; it must be {'text' if kind is str else 'a whole number'}"
         )
     return value
-
-
-def _check_keys(prefix: str, node: Mapping[str, Any], known: Iterable[str]) -> None:
-    known = list(known)
-    for name in node:
-        if name not in known:
-            raise ConfigError(unknown(f"{prefix}{name}".rpartition(".")[0] or "key", name, known))
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """One line: what is wrong, and the nearest that would be right."""
-    known = list(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(known)}"
-    return f"{what}: there is no {name!r}; {hint}"
 
 
 def explain(error: Exception, conf: str, config_name: str, arguments: Sequence[str]) -> str:
