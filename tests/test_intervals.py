@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scaling_exp.analysis.estimators import VoteCounts, maj_at_k, pass_at_k
-from scaling_exp.analysis.intervals import resample_problems, share_defined
+from scaling_exp.analysis.intervals import resample_nothing, resample_problems, share_defined
 
 
 def test_row_0_is_the_data_and_the_others_are_resamples() -> None:
@@ -36,7 +36,7 @@ def test_the_same_problems_make_a_difference_sharper() -> None:
 
 
 def test_infinite_resamples_are_kept_and_undefined_ones_must_be_placed() -> None:
-    resamples = resample_problems(5, 100, 0.9, seed=0)
+    resamples = resample_nothing(100, 0.9)
     values = np.concatenate([[2.0], np.arange(90.0), np.full(10, np.nan)])
     with pytest.raises(ValueError, match="undefined"):
         resamples.interval(values)
