@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling_exp.analysis import estimators
-from scaling_exp.analysis.estimators import VoteCounts, maj_at_k, pass_at_k, plurality
+from scaling_exp.analysis.estimators import VoteCounts, maj_at_k, pass_at_k, plurality, polynomial
 
 DATA = Path(
     os.environ.get("SCALING_EXP_DATA", Path(__file__).parents[1].parent / "shared" / "data")
@@ -87,7 +86,7 @@ def test_the_scaling_for_many_samples_changes_nothing(counts: VoteCounts) -> Non
     expected = maj_at_k([counts], ks)[0]
     for k, value in zip(ks, expected, strict=True):
         inclusion = k / (counts.num_samples + 1)
-        scaled = estimators._any_right_elected(counts, (k,), inclusion)[0]
+        scaled = polynomial._any_right_elected(counts, (k,), inclusion)[0]
         assert scaled == pytest.approx(value, abs=1e-12)
 
 

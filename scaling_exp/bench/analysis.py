@@ -15,7 +15,7 @@ from time import perf_counter
 
 import numpy as np
 
-from scaling_exp.analysis.estimators import VoteCounts, maj_at_k, pass_at_k
+from scaling_exp.analysis.estimators import VoteCounts, maj_at_k, pass_at_k, polynomial
 from scaling_exp.analysis.intervals import resample_problems
 from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
 
@@ -68,7 +68,7 @@ class AnalysisBench:
         seconds: dict[str, list[float]] = {"ours": [], "loop": []}
         curves: dict[str, np.ndarray] = {}
         for index, path in alternate(self.rounds, ("ours", "loop")):
-            maj_at_k.__globals__["_maj_of_counts"].cache_clear()
+            polynomial._maj_of_counts.cache_clear()
             started = perf_counter()
             curves[path] = (ours if path == "ours" else loop)(answers)
             if index:

@@ -58,27 +58,7 @@ class VoteCounts:
         return self.num_correct + sum(self.wrong) + self.num_abstaining
 
 
-def pass_at_k(num_correct_P: IntArray, num_samples: int, ks: Sequence[int]) -> FloatArray:
-    """Probability that at least one of k samples is correct, per problem: 1 - C(n-c, k) / C(n, k),
-    shape (P, K).
-
-    Evaluated as 1 - prod_{j=n-c+1..n} (1 - k/j), without cancellation (Chen et al. 2021, arXiv
-    2107.03374, eq. 1). Raises ValueError for a k outside 1..n: beyond n the estimator is undefined.
-    """
-    _check_ks(ks, num_samples)
-    if num_correct_P.size and not 0 <= num_correct_P.min() <= num_correct_P.max() <= num_samples:
-        raise ValueError(f"a number of correct samples lies outside 0..{num_samples}")
-    descending = np.arange(num_samples, 0, -1)
-    columns = []
-    for k in ks:
-        factors = np.maximum(1.0 - k / descending, 0.0)
-        with np.errstate(divide="ignore"):
-            log_all_wrong = np.concatenate([[0.0], np.cumsum(np.log(factors))])
-        columns.append(-np.expm1(log_all_wrong)[num_correct_P])
-    return np.stack(columns, axis=-1)
-
-
-def maj_at_k(counts: Sequence[VoteCounts], ks: Sequence[int]) -> FloatArray:
+def old_maj_at_k(counts: Sequence[VoteCounts], ks: Sequence[int]) -> FloatArray:
     """Probability that a plurality vote over k of a problem's samples elects a right answer,
     shape (P, K).
 
@@ -92,7 +72,7 @@ def maj_at_k(counts: Sequence[VoteCounts], ks: Sequence[int]) -> FloatArray:
     return np.array(rows, dtype=np.float64).reshape(len(counts), len(ks))
 
 
-def plurality(counts: VoteCounts) -> float:
+def old_plurality(counts: VoteCounts) -> float:
     """Probability that the vote over all samples elects a right answer: their share of the tied
     leaders."""
     most = max(counts.correct + counts.wrong, default=0)
