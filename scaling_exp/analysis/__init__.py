@@ -7,10 +7,11 @@ engine, no files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
+from scaling_exp.analysis.answers import Answer
 from scaling_exp.analysis.attempts import fold
 from scaling_exp.analysis.curves import (
     Selector,
@@ -67,6 +68,10 @@ class Analysis:
     exchange: pd.DataFrame
     verdict: dict[str, object]
     sentences: tuple[str, str]
+    answers: tuple[Answer, ...] = ()
+    ledger: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """FLOPs of every model by what they were spent on; empty where that is not known."""
+    variance: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def analyse(
