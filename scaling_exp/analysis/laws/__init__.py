@@ -1,0 +1,81 @@
+"""Laws: formulas fitted to what was measured, judged by points that they have not seen, and kept near their data.
+
+`fit.py` says what a law and a fit are; each module below it holds the laws of one quantity. They are pure functions on
+arrays: a study is looked at in question.py alone.
+"""
+
+from __future__ import annotations
+
+from scaling_exp.analysis.laws.accuracy import (
+    ACCURACY_LAWS,
+    LOG_POWER,
+    LOGISTIC,
+    SIGMOID,
+    VOTING,
+    fit_accuracy,
+    fit_votes,
+)
+from scaling_exp.analysis.laws.downstream import DOWNSTREAM, fit_downstream
+from scaling_exp.analysis.laws.fit import (
+    MAX_EXTRAPOLATION,
+    Backtest,
+    Band,
+    Fit,
+    Law,
+    Observations,
+    backtest,
+    fit_law,
+    observed,
+    rank,
+    resampled,
+    unresampled,
+)
+from scaling_exp.analysis.laws.joint import JOINT, JOINT_COMPUTE, fit_joint, fit_joint_compute
+from scaling_exp.analysis.laws.loss import (
+    BESIROGLU_PUBLISHED,
+    COMPUTE_ONLY,
+    GADRE,
+    HOFFMANN,
+    HOFFMANN_PUBLISHED,
+    LossLaw,
+    fit_compute_loss,
+    fit_loss,
+    lifetime_optimum,
+)
+
+__all__ = [
+    "ACCURACY_LAWS",
+    "BESIROGLU_PUBLISHED",
+    "COMPUTE_ONLY",
+    "DOWNSTREAM",
+    "GADRE",
+    "HOFFMANN",
+    "HOFFMANN_PUBLISHED",
+    "JOINT",
+    "JOINT_COMPUTE",
+    "LOGISTIC",
+    "LOG_POWER",
+    "MAX_EXTRAPOLATION",
+    "SIGMOID",
+    "VOTING",
+    "Backtest",
+    "Band",
+    "Fit",
+    "Law",
+    "LossLaw",
+    "Observations",
+    "backtest",
+    "fit_accuracy",
+    "fit_compute_loss",
+    "fit_downstream",
+    "fit_joint",
+    "fit_joint_compute",
+    "fit_law",
+    "fit_loss",
+    "fit_votes",
+    "lifetime_optimum",
+    "observed",
+    "rank",
+    "resampled",
+    "unresampled",
+]
