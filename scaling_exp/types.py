@@ -82,6 +82,16 @@ class Architecture:
     num_layers: int
     num_heads: int
     head_dim: int
+    """Width of a head; the mean of a key's and a value's where they differ."""
+    cache_width: int | None = None
+    """Numbers that a token leaves in a layer's cache, keys and values together; None: 2 num_heads head_dim."""
+    num_sliding_layers: int = 0
+    """Layers in which a token attends to the last `sliding_window` tokens only, itself among them."""
+    sliding_window: int = 0
+    num_expert_parameters: int = 0
+    """Weights of all experts that a router chooses from (those that are always used are not among them)."""
+    num_experts: int = 0
+    num_experts_per_token: int = 0
 
     @classmethod
     def of_size(cls, num_parameters: int, num_active_parameters: int) -> Architecture:

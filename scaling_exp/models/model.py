@@ -16,9 +16,12 @@ from pathlib import Path as FilePath
 
 from tokenizers import Tokenizer
 
+from scaling_exp.models.architecture import attention_shapes, num_experts_of
 from scaling_exp.types import Architecture, ModelFacts, Tokens, UserError
 
-INPUT_EMBEDDING = "embed_tokens.weight"
+INPUT_EMBEDDINGS = ("embed_tokens.weight", "embed_in.weight", "wte.weight")
+OUTPUT_EMBEDDINGS = ("lm_head.weight", "embed_out.weight")
+ROUTED_EXPERTS = ".experts."
 EDGE_BYTES = 1 << 22
 
 
@@ -111,19 +114,22 @@ class Model:
         return Tokenizer.from_file(str(self._file("tokenizer.json")))
 
     def _architecture(self) -> Architecture:
-        shapes = self._weight_shapes()
-        total = sum(prod(shape) for shape in shapes.values())
-        embedding = sum(prod(s) for name, s in shapes.items() if name.endswith(INPUT_EMBEDDING))
-        unembedding = sum(prod(s) for name, s in shapes.items() if name == "lm_head.weight")
-        is_tied = unembedding == 0
+        """Counted over the weights themselves, so that any decoder will do."""
+        sizes = {name: prod(shape) for name, shape in self._weight_shapes().items()}
+        total = sum(sizes.values())
+        embedding = sum(size for name, size in sizes.items() if name.endswith(INPUT_EMBEDDINGS))
+        unembedding = sum(size for name, size in sizes.items() if name.endswith(OUTPUT_EMBEDDINGS))
+        experts = sum(size for name, size in sizes.items() if ROUTED_EXPERTS in name)
+        num_experts, chosen = num_experts_of(self.config)
+        idle = experts * (num_experts - chosen) // max(num_experts, 1)
         return Architecture(
             num_parameters=total,
-            num_active_parameters=total if is_tied else total - embedding,
+            num_active_parameters=total - idle - (embedding if unembedding else 0),
             num_non_embedding_parameters=total - embedding - unembedding,
-            num_layers=self.config["num_hidden_layers"],
-            num_heads=self.config["num_attention_heads"],
-            head_dim=self.config.get("head_dim")
-            or self.config["hidden_size"] // self.config["num_attention_heads"],
+            num_expert_parameters=experts,
+            num_experts=num_experts,
+            num_experts_per_token=chosen,
+            **attention_shapes(self.config),
         )
 
     def _weight_shapes(self) -> dict[str, list[int]]:

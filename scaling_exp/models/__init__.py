@@ -1,0 +1,6 @@
+"""Models in Hugging Face's format: what a folder or a configuration says of them. Neither torch nor transformers."""
+
+from scaling_exp.models.architecture import architecture_of
+from scaling_exp.models.model import Model
+
+__all__ = ["Model", "architecture_of"]
