@@ -1,0 +1,94 @@
+"""Votes: the answers of every problem, counted; and what a vote over all of them elects.
+
+What a vote over k of them would have elected is for plurality.py.
+
+Axes: P problems, S samples, A distinct answers of a problem, sorted by problem.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scaling_exp.analysis.estimators.arrays import BoolArray, FloatArray, IntArray
+
+ABSTAINS = -1
+"""Code of an answer that could not be parsed."""
+
+
+@dataclass(frozen=True)
+class Votes:
+    """How often each answer of each problem was given: all that pass@k and maj@k depend on.
+
+    There may be more than one right answer, where a task accepts several (or several spellings);
+    a vote cannot know that they are the same, so they compete. Unparsable samples abstain.
+    """
+
+    num_problems: int
+    problem_A: IntArray
+    votes_A: IntArray
+    is_right_A: BoolArray
+    num_abstaining_P: IntArray
+
+    @classmethod
+    def of(
+        cls, num_problems: int, problem_S: IntArray, answer_S: IntArray, is_right_S: BoolArray
+    ) -> Votes:
+        """From samples in any order. Equal answers of a problem have equal codes >= 0; ABSTAINS
+        marks one that could not be parsed.
+
+        Samples of one code of which some are right and some are wrong count as two answers. Raises
+        ValueError for an unparsable sample that is marked right.
+        """
+        problem_S, answer_S = np.asarray(problem_S, np.int64), np.asarray(answer_S, np.int64)
+        is_right_S = np.asarray(is_right_S, bool)
+        abstains_S = answer_S < 0
+        if (abstains_S & is_right_S).any():
+            raise ValueError("a sample without an answer is marked correct")
+        num_codes = int(answer_S.max(initial=0)) + 1
+        code_S = 2 * (problem_S * num_codes + answer_S) + is_right_S
+        code_A, votes_A = np.unique(code_S[~abstains_S], return_counts=True)
+        return cls(
+            num_problems=num_problems,
+            problem_A=code_A // (2 * num_codes),
+            votes_A=votes_A,
+            is_right_A=code_A % 2 == 1,
+            num_abstaining_P=np.bincount(problem_S[abstains_S], minlength=num_problems),
+        )
+
+    @property
+    def num_samples_P(self) -> IntArray:
+        return self._added(self.votes_A) + self.num_abstaining_P
+
+    @property
+    def num_correct_P(self) -> IntArray:
+        return self._added(self.votes_A * self.is_right_A)
+
+    def _added(self, number_A: IntArray) -> IntArray:
+        added_P = np.bincount(self.problem_A, number_A, minlength=self.num_problems)
+        return added_P.astype(np.int64)
+
+
+def plurality(votes: Votes) -> FloatArray:
+    """Probability that the vote over all samples elects a right answer, shape (P,): the share of
+    right ones among the tied leaders. 0 where all abstain."""
+    most_P = np.zeros(votes.num_problems, np.int64)
+    np.maximum.at(most_P, votes.problem_A, votes.votes_A)
+    leads_A = votes.votes_A == most_P[votes.problem_A]
+    num_leaders_P = np.bincount(votes.problem_A, leads_A, minlength=votes.num_problems)
+    right_A = leads_A & votes.is_right_A
+    num_right_P = np.bincount(votes.problem_A, right_A, minlength=votes.num_problems)
+    return num_right_P / np.maximum(num_leaders_P, 1)
+
+
+def vote_limit(votes: Votes) -> FloatArray:
+    """Where maj@k goes as k grows without end, shape (P,), if answers kept coming with the observed
+    frequencies: 1 where the most frequent answer is right, 0 where it is wrong, the share of right
+    ones where several are equally frequent.
+
+    Of the observed frequencies it is the same number as the vote over all samples: more voters
+    cannot change which answer is the most frequent one. So a vote saturates, and its limit is
+    computed and not extrapolated.
+    """
+    return plurality(votes)
