@@ -1,33 +1,172 @@
-"""Prices: what an accelerator can do in a second, and what it or a hosted model's tokens cost.
+"""Prices: what an accelerator does in a second, and what its hours or a hosted model's tokens cost.
 
-It knows no model's shapes: what a query needs is for cost.py.
+Peaks, rents and tariffs are lists with a source and a date beside this file. It knows no model's shapes: what a query
+needs is for cost.py.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+BYTES_PER_NUMBER: Mapping[str, float] = {"bfloat16": 2.0, "float8": 1.0, "float4": 0.5}
+SECONDS_PER_HOUR = 3600.0
+TOKENS_PER_PRICE = 1e6
+
+Dtype = Literal["bfloat16", "float8", "float4"]
 
 
 @dataclass(frozen=True)
-class TokenPrice:
-    """Dollars per million tokens of a hosted model."""
+class Accelerator:
+    """Peak of dense arithmetic in one dtype, FLOP/s, and of memory, bytes/s."""
+
+    peak_flops: float
+    bandwidth: float
+
+    @property
+    def intensity(self) -> float:
+        """I, FLOPs a byte: what can be computed while one byte is read."""
+        return self.peak_flops / self.bandwidth
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """Dollars per million tokens of a hosted model; None where a cached prompt is no cheaper."""
 
     input: float
     output: float
-    cached_input: float
+    cached_input: float | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.input, self.output, self.cached_input or 0.0) < 0:
+            raise ValueError(f"a tariff is {self}; a price must be 0 or more")
+
+    def dollars(self, *, input: float = 0, cached_input: float = 0, output: float = 0) -> float:  # noqa: A002
+        """What so many tokens cost."""
+        cached = self.input if self.cached_input is None else self.cached_input
+        paid = input * self.input + cached_input * cached + output * self.output
+        return paid / TOKENS_PER_PRICE
 
 
 @dataclass(frozen=True)
 class Pricing:
-    """On what a query runs and what is paid for it: the configuration's `analysis.pricing`."""
+    """On what queries run and what is paid: the configuration's `analysis.pricing`.
+
+    A model named in `tariffs` or `listed_tariffs` is paid by the token, any other by the hour of its accelerators,
+    where `dollars_per_hour` or `rent` says what one costs.
+    """
 
     accelerator: str | None = None
-    """A name of accelerators.csv; None leaves out effective FLOPs and roofline seconds."""
-    dtype: str = "bfloat16"
+    """A name of accelerators.csv; without one neither effective FLOPs nor roofline seconds are known."""
+    dtype: Dtype = "bfloat16"
     """Of weights, keys and values, and of the arithmetic."""
     batch_size: int = 32
-    """Sequences that are decoded together, which share one reading of the weights."""
-    dollars_per_accelerator_hour: float | None = None
-    token_prices: Mapping[str, TokenPrice] = field(default_factory=dict)
-    """Of models that are paid by the token, by their names in the run."""
+    """Sequences that run together: they share every reading of the weights, in prefill as in decode."""
+    hours: Literal["roofline", "measured"] = "roofline"
+    """Which seconds are paid for: the least that the accelerator needs, or those that the run took."""
+    dollars_per_hour: float | None = None
+    """Of one accelerator."""
+    rent: str | None = None
+    """A name of rents.csv, instead of `dollars_per_hour`."""
+    tariffs: Mapping[str, Tariff] = field(default_factory=dict)
+    """Prices of hosted models, by the models' names in the run."""
+    listed_tariffs: Mapping[str, str] = field(default_factory=dict)
+    """The same as names of tariffs.csv."""
+    prompt_is_billed_once: bool = False
+    """One request draws all samples of a hosted model; else each is a request, after the first at the cached price."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(
+                f"analysis.pricing.batch_size is {self.batch_size}; it must be at least 1"
+            )
+        if self.dollars_per_hour is not None and self.rent is not None:
+            raise ValueError("analysis.pricing has dollars_per_hour and rent; give one of them")
+        if self.dollars_per_hour is not None and self.dollars_per_hour < 0:
+            raise ValueError(
+                f"analysis.pricing.dollars_per_hour is {self.dollars_per_hour}; it must be 0 or more"
+            )
+        if twice := sorted(set(self.tariffs) & set(self.listed_tariffs)):
+            raise ValueError(f"analysis.pricing has two tariffs for {', '.join(twice)}; give one")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        if self.accelerator is not None:
+            accelerator(self.accelerator, self.dtype)
+        if self.rent is not None:
+            rented = _row("rents", "analysis.pricing.rent", self.rent)["accelerator"]
+            if self.accelerator is not None and self.accelerator != rented:
+                raise ValueError(
+                    f"analysis.pricing.rent is of a {rented} and analysis.pricing.accelerator is"
+                    f" {self.accelerator}; name the same"
+                )
+        for model, name in self.listed_tariffs.items():
+            _row("tariffs", f"analysis.pricing.listed_tariffs.{model}", name)
+
+    @property
+    def bytes_per_number(self) -> float:
+        return BYTES_PER_NUMBER[self.dtype]
+
+    @property
+    def roofline(self) -> Accelerator | None:
+        """The accelerator named, or the one that is rented; None where neither is."""
+        name = self.accelerator
+        if name is None and self.rent is not None:
+            name = _row("rents", "analysis.pricing.rent", self.rent)["accelerator"]
+        return None if name is None else accelerator(name, self.dtype)
+
+    @property
+    def dollars_per_second(self) -> float | None:
+        """Of one accelerator; None where no price is given."""
+        hourly = self.dollars_per_hour
+        if self.rent is not None:
+            hourly = float(_row("rents", "analysis.pricing.rent", self.rent)["dollars_per_hour"])
+        return None if hourly is None else hourly / SECONDS_PER_HOUR
+
+    def tariff(self, model: str) -> Tariff | None:
+        """The price of a model's tokens; None where it is not paid by the token."""
+        if model in self.listed_tariffs:
+            return tariff(self.listed_tariffs[model])
+        return self.tariffs.get(model)
+
+
+def accelerator(name: str, dtype: Dtype) -> Accelerator:
+    """An accelerator of accelerators.csv.
+
+    Raises ValueError when there is none of that name, or it has no arithmetic in that dtype.
+    """
+    row = _row("accelerators", "analysis.pricing.accelerator", name)
+    if not row[f"{dtype}_teraflops"]:
+        raise ValueError(
+            f"analysis.pricing.dtype is {dtype}, in which {name} does not compute; use bfloat16"
+        )
+    return Accelerator(
+        float(row[f"{dtype}_teraflops"]) * 1e12, float(row["gigabytes_per_second"]) * 1e9
+    )
+
+
+def tariff(name: str) -> Tariff:
+    """A tariff of tariffs.csv. Raises ValueError when there is none of that name."""
+    row = _row("tariffs", "tariff", name)
+    cached = float(row["cached_input"]) if row["cached_input"] else None
+    return Tariff(float(row["input"]), float(row["output"]), cached)
+
+
+@cache
+def price_list(name: Literal["accelerators", "rents", "tariffs"]) -> Mapping[str, dict[str, str]]:
+    """A list beside this file, by the names in its first column: its rows as they are written."""
+    with open(Path(__file__).with_name(f"{name}.csv"), newline="", encoding="utf-8") as stream:
+        return {row["name"]: row for row in csv.DictReader(stream)}
+
+
+def _row(
+    name: Literal["accelerators", "rents", "tariffs"], key: str, wanted: str
+) -> dict[str, str]:
+    rows = price_list(name)
+    if wanted not in rows:
+        raise ValueError(f"{key} is {wanted}; {name}.csv has {', '.join(rows)}")
+    return rows[wanted]
