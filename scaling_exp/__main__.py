@@ -29,6 +29,8 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
               python -m scaling_exp plan +experiment=quickstart strategies.sampling.num_samples=256
   report    analyse and draw a finished run again; needs neither engine nor Ray
               python -m scaling_exp report runs/quickstart-1a2b3c4d
+  import    bring in data that others made, as a run to report
+              python -m scaling_exp import samples.jsonl dry_run=true
   pretrain  train a ladder of small models from scratch
               python -m scaling_exp pretrain +ladder=arithmetic
   bench     measure a part of the program on this machine: engine, schedule, dispatch, store, ...
@@ -174,6 +176,36 @@ def report(arguments: list[str]) -> None:
     print("\n".join([*analysis.sentences, "", f"report: {page}"]))
 
 
+def import_data(arguments: list[str]) -> None:
+    """Bring in a file that others made."""
+
+    def task(node: DictConfig) -> None:
+        from scaling_exp.config import import_from
+        from scaling_exp.imports import import_source, write
+
+        node.path = files[0]
+        wanted = import_from(node)
+        imported = import_source(wanted.source)
+        print(imported.summary)
+        if wanted.is_dry:
+            print("\nnothing is written; without dry_run=true it becomes a run")
+            return
+        command = shlex.join(["python", "-m", "scaling_exp", "import", *arguments])
+        folder = write(wanted, imported, command)
+        print(f"\nimported: {folder.path}\n  python -m scaling_exp report {folder.path}")
+
+    # The path does not go through Hydra, which would read quotes, commas and '=' in it.
+    files = [each for each in arguments[:1] if FilePath(each).exists() or each[0] != "-"]
+    if files:
+        compose("import", arguments[1:], "import", task)
+    elif arguments in (["-h"], ["--help"]):
+        compose("import", ["--help"], "import", task)
+    else:
+        fail(
+            "import wants a file first, e.g. python -m scaling_exp import samples.jsonl; --help teaches it"
+        )
+
+
 def doctor(arguments: list[str]) -> None:
     """Say what would go wrong."""
     if arguments:
@@ -190,6 +222,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "run": run,
     "plan": plan,
     "report": report,
+    "import": import_data,
     "pretrain": pretrain,
     "bench": bench,
     "doctor": doctor,

@@ -28,6 +28,7 @@ from scaling_exp.types import UserError
 
 if TYPE_CHECKING:
     from scaling_exp.bench import Benchmark
+    from scaling_exp.imports import Import
 
 PACKAGE = FilePath(__file__).parent
 LADDERS = PACKAGE / "ladders"
@@ -145,6 +146,21 @@ def bench_from(node: DictConfig) -> Benchmark:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def import_from(node: DictConfig) -> Import:
+    """The import that a composed configuration describes. Raises ConfigError."""
+    from scaling_exp.imports import Import, Source  # DuckDB, which no other verb needs
+
+    config = _plain(node)
+    rest = {key: config.pop(key) for key in ("store", "dry_run", "analysis") if key in config}
+    validate(AnalysisSettings, rest["analysis"], "analysis")
+    return Import(
+        source=validate(Source, config, "import"),
+        store=_scalar(str, rest, "store"),
+        analysis=rest["analysis"],
+        is_dry=bool(rest["dry_run"]),
+    )
 
 
 _PARTS = {

@@ -1,0 +1,79 @@
+"""A file with the columns of a second one beside it, found by a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scaling_exp.imports.parsing import as_text
+from scaling_exp.imports.rows import Broken, Column, Rows
+from scaling_exp.imports.source import Join
+from scaling_exp.types import UserError
+
+
+@dataclass(frozen=True)
+class JoinedRows:
+    """The rows of `left`; a column that it lacks is that of `right` in the row `at_R`, null where there is none."""
+
+    left: Rows
+    right: Rows
+    at_R: pa.Array
+
+    @property
+    def names(self) -> Sequence[str]:
+        return list(dict.fromkeys([*self.left.names, *self.right.names]))
+
+    @property
+    def num_rows(self) -> int:
+        return self.left.num_rows
+
+    @property
+    def broken(self) -> Sequence[Broken]:
+        return [*self.left.broken, *self.right.broken]
+
+    def place(self, row: int) -> str:
+        return self.left.place(row)
+
+    def column(self, path: str) -> Column:
+        is_left = path in self.left.names or path not in self.right.names
+        return self.left.column(path) if is_left else Column(self._values(path).take(self.at_R))
+
+    def _values(self, path: str) -> pa.ChunkedArray:
+        column = self.right.column(path)
+        if column.lengths_R is not None:
+            raise UserError(f"the column {path!r} of the joined file holds lists; it must not")
+        return column.values
+
+
+def joined(left: Rows, right: Rows, join: Join) -> tuple[Rows, list[str]]:
+    """The rows of `left` with the columns of `right`, and a note on those that have none there.
+
+    Raises UserError when a key stands twice in `right` or none is found.
+    """
+    key = left.column(join.column)
+    if key.lengths_R is not None:
+        raise UserError(f"join.column {join.column!r} holds lists; it must not")
+    key_R = as_text(key.values.combine_chunks())
+    if join.by is None:
+        keys = as_text(pa.array(range(right.num_rows)))
+    else:
+        keys = as_text(right.column(join.by).values.combine_chunks())
+    repeated = pc.value_counts(keys.drop_null())
+    if repeated.field("counts").to_pylist() and pc.max(repeated.field("counts")).as_py() > 1:
+        twice = repeated.filter(pc.greater(repeated.field("counts"), 1)).field("values")[0].as_py()
+        raise UserError(
+            f"{join.file} has {twice!r} twice in {join.by!r}; each key must be there once"
+        )
+    at_R = pc.index_in(key_R, keys, skip_nulls=True)
+    if at_R.null_count == len(at_R):
+        raise UserError(
+            f"no {join.column!r} of the source is found in {join.by or 'the row numbers'} of {join.file};"
+            " see join.column and join.by"
+        )
+    lost = pc.value_counts(key_R.filter(at_R.is_null())).field("values").to_pylist()
+    shown = ", ".join(str(each) for each in lost[:5]) + (" ..." if len(lost) > 5 else "")
+    notes = [f"{len(lost):,} keys are not in {join.file}: {shown}"] if lost else []
+    return JoinedRows(left, right, at_R), notes
