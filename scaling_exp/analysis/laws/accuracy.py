@@ -17,6 +17,7 @@ from scaling_exp.analysis.laws.fit import (
     Fit,
     Law,
     Observations,
+    SearchedLaw,
     fit_law,
     grid,
     natural_exp,
@@ -52,7 +53,7 @@ def _sigmoid_starts(x_VM: FloatArray, accuracy_M: FloatArray) -> FloatArray:
     return grid(floors, list(logit(shares)), _middles(x_VM).tolist(), slopes.tolist())
 
 
-SIGMOID = Law(
+SIGMOID = SearchedLaw(
     name="sigmoid with floor and ceiling",
     formula="accuracy = floor + (ceiling - floor) / (1 + (C/C_half)^(-slope/ln 10))",
     variables=(COMPUTE,),
@@ -74,7 +75,7 @@ def _logistic_starts(x_VM: FloatArray, accuracy_M: FloatArray) -> FloatArray:
     return grid(_middles(x_VM).tolist(), np.log([0.25, 0.5, 1.0, 2.0, 4.0]).tolist())
 
 
-LOGISTIC = Law(
+LOGISTIC = SearchedLaw(
     name="sigmoid from 0 to 1",
     formula="accuracy = 1 / (1 + (C/C_half)^(-slope/ln 10))",
     variables=(COMPUTE,),
@@ -97,7 +98,7 @@ def _log_power_starts(x_VM: FloatArray, accuracy_M: FloatArray) -> FloatArray:
     return np.column_stack([middle + exponents * np.log(x_VM[0]).mean(), np.log(exponents)])
 
 
-LOG_POWER = Law(
+LOG_POWER = SearchedLaw(
     name="power law of -log accuracy",
     formula="-log accuracy = a C^-b",
     variables=(COMPUTE,),
@@ -112,7 +113,7 @@ ACCURACY_LAWS = (SIGMOID, LOGISTIC, LOG_POWER)
 
 
 def fit_accuracy(
-    pretraining_flops_M: FloatArray, observations: Observations, law: Law = SIGMOID
+    pretraining_flops_M: FloatArray, observations: Observations, law: SearchedLaw = SIGMOID
 ) -> Fit:
     """Fit one of `ACCURACY_LAWS` to accuracies. Raises ValueError for too few models."""
     return fit_law(law, np.array([pretraining_flops_M], np.float64), observations)
@@ -129,8 +130,6 @@ VOTING = Law(
     variables=(SAMPLES,),
     parameters=("limit", "maj@1", "b"),
     function=_saturating,
-    natural=natural_exp,
-    starts=lambda _x_VM, _accuracy_M: np.zeros((1, 3)),
 )
 """Only b is fitted: the limit is computed from the votes, and maj@1 is measured."""
 

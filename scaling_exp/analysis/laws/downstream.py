@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from scaling_exp.analysis.estimators import FloatArray
-from scaling_exp.analysis.laws.fit import LOSS, Fit, Law, Observations, fit_law, natural_exp
+from scaling_exp.analysis.laws.fit import LOSS, Fit, Observations, SearchedLaw, fit_law, natural_exp
 
 
 def _decay(parameters_RQ: FloatArray, loss_X: FloatArray) -> FloatArray:
@@ -29,7 +29,7 @@ def _starts(x_VM: FloatArray, error_M: FloatArray) -> FloatArray:
     return np.array(rows)
 
 
-DOWNSTREAM = Law(
+DOWNSTREAM = SearchedLaw(
     name="exponential decay in loss",
     formula="error = eps - k exp(-gamma L)",
     variables=(LOSS,),

@@ -11,7 +11,7 @@ at, S starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,18 +47,24 @@ LOSS = Variable("L", "pre-training loss (nats a token)", stretch=0.1)
 
 @dataclass(frozen=True)
 class Law:
-    """A formula with free parameters, and where to look for them.
-
-    `natural` maps what the solver moves (all reals) to the parameters of the formula, both (R, Q); `function` takes
-    natural parameters (R, Q) and one array (X,) per variable to (R, X); `starts` takes the variables (V, M) and the
-    points (M,) to starts (S, Q). Residuals are taken of log y where `is_in_logs`, under Huber's loss with `delta`.
-    """
+    """A formula with free parameters: `function` takes parameters (R, Q) and one array (X,) per variable to (R, X)."""
 
     name: str
     formula: str
     variables: tuple[Variable, ...]
     parameters: tuple[str, ...]
     function: Callable[..., FloatArray]
+
+
+@dataclass(frozen=True)
+class SearchedLaw(Law):
+    """A law whose parameters are searched for by least squares, and where to start.
+
+    `natural` maps what the solver moves (all reals) to the parameters of the formula, both (R, Q); `starts` takes the
+    variables (V, M) and the points (M,) to starts (S, Q) of the former. Residuals are taken of log y where
+    `is_in_logs`, under Huber's loss with `delta`.
+    """
+
     natural: Callable[[FloatArray], FloatArray]
     starts: Callable[[FloatArray, FloatArray], FloatArray]
     is_in_logs: bool = False
@@ -74,10 +80,6 @@ class Observations:
     weights_RM: FloatArray
     tail: float
 
-    def at(self, is_kept_M: NDArray[np.bool_]) -> Observations:
-        """Some of the points."""
-        return replace(self, y_RM=self.y_RM[:, is_kept_M], weights_RM=self.weights_RM[:, is_kept_M])
-
 
 def observed(y_RM: FloatArray, tail: float) -> Observations:
     """Points whose every row is a resample already, of the problems that they were measured on; `Resamples.tail`."""
@@ -89,22 +91,29 @@ def unresampled(y_M: FloatArray) -> Observations:
     return observed(np.asarray(y_M, np.float64)[None], tail=0.5)
 
 
+def reweighted(
+    y_RM: FloatArray, unit_M: Sequence[str], confidence: float, seed: int
+) -> Observations:
+    """Points whose rows are resamples of the problems, and whose runs are resampled too, by random weights; points of
+    one unit (a run at several k) are weighted together.
+
+    Rubin's Bayesian bootstrap (1981) rather than Efron's: few runs drawn with replacement often leave fewer distinct
+    ones than a law has parameters, weights never do. Other runs would have given other parameters, and of few runs
+    that is most of what is not known.
+    """
+    names, code_M = np.unique(np.asarray(unit_M), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    weights_RU = rng.dirichlet(np.ones(len(names)), size=len(y_RM)) * len(names)
+    weights_RU[0] = 1.0
+    return Observations(y_RM, weights_RU[:, code_M], expanded_tail(confidence, len(names)))
+
+
 def resampled(
     y_M: FloatArray, confidence: float, seed: int, num_rows: int = NUM_ROWS
 ) -> Observations:
-    """Points without an error of their own: a bootstrap over them, by random weights.
-
-    Rubin's Bayesian bootstrap (1981) rather than Efron's: few runs drawn with replacement often leave fewer distinct
-    ones than a law has parameters, weights never do.
-    """
-    rng = np.random.default_rng(seed)
-    num_points = len(y_M)
-    weights_BM = rng.dirichlet(np.ones(num_points), size=num_rows) * num_points
-    return Observations(
-        np.broadcast_to(y_M, (num_rows + 1, num_points)),
-        np.vstack([np.ones(num_points), weights_BM]),
-        expanded_tail(confidence, num_points),
-    )
+    """Points without an error of their own, one a run: only the runs are resampled."""
+    y_RM = np.tile(np.asarray(y_M, np.float64), (num_rows + 1, 1))
+    return reweighted(y_RM, [str(m) for m in range(len(y_M))], confidence, seed)
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,7 @@ class Fit:
         return f"{self.law.name} {kind} {ranges}"
 
 
-def fit_law(law: Law, x_VM: FloatArray, observations: Observations) -> Fit:
+def fit_law(law: SearchedLaw, x_VM: FloatArray, observations: Observations) -> Fit:
     """Search from the grid of starts on the data as they are; every resample starts from what was found.
 
     Raises ValueError for fewer points than parameters plus one: such a fit passes through the points, whatever they
@@ -249,7 +258,11 @@ class Backtest:
 
 
 def backtest(
-    law: Law, x_VM: FloatArray, y_M: FloatArray, is_held_out_M: NDArray[np.bool_], held_out: str
+    law: SearchedLaw,
+    x_VM: FloatArray,
+    y_M: FloatArray,
+    is_held_out_M: NDArray[np.bool_],
+    held_out: str,
 ) -> Backtest:
     """Fit the points that are kept, judge by those held out. Raises ValueError when too few are kept."""
     kept = ~is_held_out_M

@@ -19,8 +19,8 @@ from scaling_exp.analysis.laws.fit import (
     SAMPLES,
     TOKENS,
     Fit,
-    Law,
     Observations,
+    SearchedLaw,
     fit_law,
     grid,
     natural_exp,
@@ -65,7 +65,7 @@ def _starts(x_VM: FloatArray, y_M: FloatArray) -> FloatArray:
     return np.vstack(rows)
 
 
-JOINT = Law(
+JOINT = SearchedLaw(
     name="the joint law",
     formula="E[-log pass@k] = E + A/N^alpha + B/D^beta + G/k^gamma",
     variables=(PARAMETERS, TOKENS, SAMPLES),
@@ -77,7 +77,7 @@ JOINT = Law(
 )
 """Roberts et al. 2026 (arXiv 2604.01411); least squares in logs."""
 
-JOINT_COMPUTE = Law(
+JOINT_COMPUTE = SearchedLaw(
     name="the joint law of compute",
     formula="E[-log pass@k] = E + A/C^alpha + G/k^gamma",
     variables=(COMPUTE, SAMPLES),

@@ -19,8 +19,8 @@ from scaling_exp.analysis.laws.fit import (
     PARAMETERS,
     TOKENS,
     Fit,
-    Law,
     Observations,
+    SearchedLaw,
     fit_law,
     grid,
     natural_exp,
@@ -56,7 +56,7 @@ def _starts(x_VM: FloatArray, loss_M: FloatArray, exponents: FloatArray) -> Floa
     return np.vstack(rows)
 
 
-HOFFMANN = Law(
+HOFFMANN = SearchedLaw(
     name="Hoffmann's law",
     formula="L = E + A/N^alpha + B/D^beta",
     variables=(PARAMETERS, TOKENS),
@@ -88,7 +88,7 @@ def _gadre_starts(x_VM: FloatArray, loss_M: FloatArray) -> FloatArray:
     return np.stack([scale_n, scale_d, exponent, floor], axis=1)
 
 
-GADRE = Law(
+GADRE = SearchedLaw(
     name="Gadre's law",
     formula="L = E + a N^b + c 6^(b/2) D^b",
     variables=(PARAMETERS, TOKENS),
@@ -113,7 +113,7 @@ def _compute_starts(x_VM: FloatArray, loss_M: FloatArray) -> FloatArray:
     return np.stack([floor, scale, exponent], axis=1)
 
 
-COMPUTE_ONLY = Law(
+COMPUTE_ONLY = SearchedLaw(
     name="the compute law",
     formula="L = E + A/C^b",
     variables=(COMPUTE,),
@@ -131,7 +131,7 @@ def fit_loss(
     num_parameters_M: FloatArray,
     num_tokens_M: FloatArray,
     observations: Observations,
-    law: Law = HOFFMANN,
+    law: SearchedLaw = HOFFMANN,
 ) -> Fit:
     """Fit `HOFFMANN` or `GADRE` to losses (nats) of runs.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling_exp.analysis.estimators import FloatArray
+from scaling_exp.analysis.estimators import FloatArray, IntArray
 
 Model = Callable[[FloatArray], FloatArray]
 """Parameters (R, Q) to predictions (R, M), each row by itself."""
@@ -23,6 +23,7 @@ FIRST_DAMPING = 1e-2
 LAST_DAMPING = 1e12
 STEP = 1e-5  # of central differences; the error is its square
 TOLERANCE = 1e-12  # of the objective, relative
+NUM_ASCENTS = 100
 
 
 @dataclass(frozen=True)
@@ -122,3 +123,53 @@ def _jacobian(model: Model, theta_RQ: FloatArray) -> FloatArray:
         step[q] = STEP
         columns.append((model(theta_RQ + step) - model(theta_RQ - step)) / (2 * STEP))
     return np.stack(columns, axis=2)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A function to be made large, with its gradient and its matrix of second derivatives, for every row."""
+
+    value_R: FloatArray
+    gradient_RQ: FloatArray
+    hessian_RQQ: FloatArray
+
+
+def ascend_rows(
+    slope: Callable[[FloatArray, IntArray], Slope],
+    start_RQ: FloatArray,
+    bounds: tuple[float, float],
+) -> tuple[FloatArray, FloatArray]:
+    """Newton's method uphill, damped where a step does not gain; parameters stay within the bounds.
+
+    `slope` takes parameters and the numbers of their rows. Returns parameters (R, Q) and values (R,).
+    """
+    theta_RQ = np.array(start_RQ, np.float64)
+    everything = np.arange(len(theta_RQ))
+    now = slope(theta_RQ, everything)
+    value_R, gradient_RQ, hessian_RQQ = now.value_R, now.gradient_RQ, now.hessian_RQQ
+    damping_R = np.full(len(theta_RQ), 1e-3)
+    is_open_R = np.ones(len(theta_RQ), bool)
+    for _ in range(NUM_ASCENTS):
+        rows = everything[is_open_R]
+        if not len(rows):
+            break
+        step_RQ = _uphill(gradient_RQ[rows], hessian_RQQ[rows], damping_R[rows])
+        trial_RQ = np.clip(theta_RQ[rows] + np.clip(step_RQ, -2, 2), *bounds)
+        tried = slope(trial_RQ, rows)
+        is_better = tried.value_R >= value_R[rows]
+        moved_R = np.abs(trial_RQ - theta_RQ[rows]).max(axis=1)
+        better = rows[is_better]
+        theta_RQ[better], value_R[better] = trial_RQ[is_better], tried.value_R[is_better]
+        gradient_RQ[better] = tried.gradient_RQ[is_better]
+        hessian_RQQ[better] = tried.hessian_RQQ[is_better]
+        damping_R[rows] *= np.where(is_better, 0.1, 10.0)
+        is_open_R[rows[(moved_R < 1e-6) | (damping_R[rows] > LAST_DAMPING)]] = False
+    return theta_RQ, value_R
+
+
+def _uphill(gradient_RQ: FloatArray, hessian_RQQ: FloatArray, damping_R: FloatArray) -> FloatArray:
+    """The Newton step on a curvature made positive by taking its eigenvalues' sizes."""
+    curvature_RQ, basis_RQQ = np.linalg.eigh(-hessian_RQQ)
+    size_RQ = np.maximum(np.abs(curvature_RQ), 1e-12) * (1 + damping_R[:, None])
+    along_RQ = np.einsum("rqp,rq->rp", basis_RQQ, gradient_RQ) / size_RQ
+    return np.einsum("rqp,rp->rq", basis_RQQ, along_RQ)
