@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from scaling_exp.tasks.arithmetic import Level, SumsAndProducts
 from scaling_exp.types import UserError
 
 SHIPPED = LADDERS / "arithmetic"
+CAPPED = LADDERS / "arithmetic_capped"
 FILES = {
     "config.json",
     "generation_config.json",
@@ -64,10 +66,10 @@ def ladders(tmp_path_factory):
     return [(folder, train_ladder(TINY, folder)) for folder in folders]
 
 
-def shipped_recipe() -> Recipe:
+def shipped_recipe(ladder: str = "arithmetic") -> Recipe:
     register_resolvers()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        node = compose("pretrain", ["+ladder=arithmetic", "output=unused"])
+        node = compose("pretrain", [f"+ladder={ladder}", "output=unused"])
     return pretraining_from(node).recipe
 
 
@@ -163,6 +165,61 @@ def test_any_change_of_a_recipe_changes_its_hash():
     assert replace(TINY).hash == TINY.hash
 
 
+def test_a_field_at_its_default_renames_no_ladder():
+    assert "caps" not in TINY.to_dict()
+    assert replace(TINY, caps=()).hash == TINY.hash
+    assert replace(TINY, caps=(500,)).hash != TINY.hash
+    assert replace(TINY, own_schedules=True).hash != TINY.hash
+    assert shipped_recipe().hash == "51ebf905f38914b3"
+
+
+@pytest.mark.parametrize("caps", [(0,), (200, 100), (100, 100)])
+def test_caps_must_be_positive_and_rise(caps):
+    with pytest.raises(ValueError, match="caps is"):
+        replace(TINY, caps=caps)
+
+
+def batches(recipe: Recipe, rounds_per_epoch: int | None, num_rounds: int) -> list[np.ndarray]:
+    from scaling_exp.pretraining.train import Batches
+
+    num_batches = num_rounds * len(recipe.corpus.levels)
+    rows = Batches(recipe, rounds_per_epoch).rows()
+    return [ids for _, ids in islice(rows, num_batches)]
+
+
+def test_a_capped_corpus_begins_as_the_endless_one_and_then_repeats_in_a_new_order():
+    endless, capped = batches(TINY, None, 3), batches(TINY, 3, 9)
+    for ours, theirs in zip(capped[:6], endless, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+    def rows(epoch: list[np.ndarray]) -> list[list[int]]:
+        return sorted(row for each in epoch for row in each.tolist())
+
+    first, second, third = capped[:6], capped[6:12], capped[12:]
+    assert rows(first) == rows(second) == rows(third)
+    assert [each.tolist() for each in second] != [each.tolist() for each in first]
+    assert [each.tolist() for each in third] != [each.tolist() for each in second]
+
+
+def test_a_cap_is_an_arm_beside_the_endless_corpus_and_only_where_it_binds():
+    from scaling_exp.pretraining.train import Run, Schedule, runs_of
+
+    recipe = replace(TINY, caps=(6_000, 60_000), own_schedules=True)
+    assert runs_of(TINY) == [Run(TINY.tokens, TINY.checkpoints, None)]
+    assert [(run.tokens, run.unique_tokens) for run in runs_of(recipe)] == [
+        (36_000, None),
+        (36_000, 6_000),
+        (120_000, None),
+        (120_000, 6_000),
+        (120_000, 60_000),
+    ]
+    assert all(run.checkpoints == (1.0,) for run in runs_of(recipe))
+    for run in runs_of(recipe):
+        schedule = Schedule.of(recipe, run)
+        unique = schedule.unique_tokens_after(schedule.num_steps)
+        assert unique == (run.unique_tokens and pytest.approx(run.unique_tokens, rel=0.2))
+
+
 @pytest.mark.parametrize("checkpoints", [(0.5,), (1.0, 0.5), (0.0, 1.0), (0.5, 0.5, 1.0)])
 def test_checkpoints_must_rise_and_end_at_the_last_token(checkpoints):
     with pytest.raises(ValueError, match="checkpoints is"):
@@ -197,6 +254,38 @@ def test_the_shipped_ladder_spans_a_grid_of_parameters_and_tokens():
         assert each.pretraining_flops == 6 * each.num_parameters * each.tokens
         assert each.size == f"{each.num_parameters / 1e3:.0f}K"
         assert each.name == f"{each.size}-{each.tokens / 1e6:.1f}M"
+
+
+def test_the_capped_ladder_is_what_its_configuration_makes():
+    manifest, recipe = read_manifest(CAPPED), shipped_recipe("arithmetic_capped")
+    assert manifest["hash"] == recipe.hash
+    assert manifest["recipe"] == json.loads(json.dumps(recipe.to_dict()))
+    checkpoints = manifest_checkpoints(CAPPED)
+    assert {file.name for file in CAPPED.iterdir()} == {
+        "ladder.json",
+        *(each.name for each in checkpoints),
+    }
+    assert len(checkpoints) == len(recipe.sizes) * len(recipe.checkpoints) * 3
+    assert sum(file.stat().st_size for file in CAPPED.rglob("*")) <= 2e6
+    for each in checkpoints:
+        corpus = "" if each.unique_tokens is None else f"-of-{each.unique_tokens / 1e6:.2f}M"
+        assert each.name == f"{each.size}-{each.tokens / 1e6:.1f}M{corpus}"
+        assert {file.name for file in (CAPPED / each.name).iterdir()} == FILES
+
+
+def test_repeating_few_tokens_costs_the_largest_model_most():
+    checkpoints = manifest_checkpoints(CAPPED)
+    most = max(each.tokens for each in checkpoints)
+    loss = {
+        (each.size, each.unique_tokens): each.held_out_loss
+        for each in checkpoints
+        if each.tokens == most
+    }
+    few, more = sorted(unique for size, unique in loss if unique and size == "29K")
+    assert loss["29K", few] > 1.4 * loss["29K", None]  # read 63 times
+    assert loss["29K", None] < loss["29K", more] < 1.1 * loss["29K", None]  # 16 times
+    for size in ("4K", "10K"):
+        assert loss[size, few] < 1.06 * loss[size, None]
 
 
 def test_more_pretraining_has_less_loss():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import Any, Protocol, runtime_checkable
@@ -76,8 +76,16 @@ class Recipe:
     warmup_share: float
     decay_share: float
     held_out_rows: int
+    caps: tuple[int, ...] = ()
+    """Sizes U of a corpus, in tokens, that is read again, reshuffled, once it is exhausted. Each is trained on beside
+    the endless corpus, in which every row is new."""
+    own_schedules: bool = False
+    """Every checkpoint is a run of its own whose learning rate decays to its end (Hoffmann et al. 2022, arXiv
+    2203.15556, appendix B: else early ones look worse than they are); False: they are of one run."""
 
     def __post_init__(self) -> None:
+        if list(self.caps) != sorted(set(self.caps)) or any(cap < 1 for cap in self.caps):
+            raise ValueError(f"caps is {self.caps}; numbers of tokens must be positive and rise")
         if list(self.checkpoints) != sorted(set(self.checkpoints)) or self.checkpoints[-1] != 1:
             raise ValueError(f"checkpoints is {self.checkpoints}; shares must rise and end at 1")
         if self.checkpoints[0] <= 0:
@@ -86,12 +94,13 @@ class Recipe:
             raise ValueError("warmup_share + decay_share must be at most 1")
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, as plain values."""
-        return asdict(self)
+        """Every field as plain values; one at its default is left out, so that a new field renames no ladder."""
+        defaults = {each.name: each.default for each in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
 
     @property
     def hash(self) -> str:
-        """Identifies the recipe: 16 hexadecimal digits over every field."""
+        """Identifies the recipe: 16 hexadecimal digits over every field that is not at its default."""
         return sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -112,6 +121,8 @@ class Checkpoint:
     """Mean cross-entropy on held-out solutions, nats a token, of the weights as stored."""
     seed: int
     train_seconds: float
+    unique_tokens: int | None = None
+    """Tokens of the corpus before it was repeated; None when each was seen once."""
 
 
 MANIFEST = "ladder.json"
@@ -119,7 +130,10 @@ MANIFEST = "ladder.json"
 
 def write_manifest(folder: FilePath, recipe: Recipe, checkpoints: Sequence[Checkpoint]) -> FilePath:
     """Write what is known of a ladder beside its weights, smallest first."""
-    ordered = sorted(checkpoints, key=lambda each: (each.num_parameters, each.tokens))
+    ordered = sorted(
+        checkpoints,
+        key=lambda each: (each.num_parameters, each.tokens, each.unique_tokens or each.tokens),
+    )
     file = folder / MANIFEST
     manifest = {
         "name": recipe.name,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -26,19 +27,56 @@ from scaling_exp.pretraining import Checkpoint, Corpus, Recipe
 IGNORED = -100
 UNKNOWN = "<unk>"
 HELD_OUT_SEED = 2**31
+EPOCHS_SEED = 1
 
 
 def train(recipe: Recipe, size_name: str, folder: FilePath) -> list[Checkpoint]:
     """Train one size; one subfolder and one record a checkpoint."""
+    return [
+        checkpoint
+        for run in runs_of(recipe)
+        for checkpoint in train_run(recipe, run, size_name, folder)
+    ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training from scratch: its tokens, the shares of them at which weights are kept, the cap on its corpus."""
+
+    tokens: int
+    checkpoints: tuple[float, ...]
+    unique_tokens: int | None
+
+    @property
+    def suffix(self) -> str:
+        """Ends the names of its checkpoints."""
+        return "" if self.unique_tokens is None else f"-of-{self.unique_tokens / 1e6:.2f}M"
+
+
+def runs_of(recipe: Recipe) -> list[Run]:
+    """One run a cap and one without; with schedules of their own as many for every checkpoint."""
+    wholes = [(recipe.tokens, recipe.checkpoints)]
+    if recipe.own_schedules:
+        wholes = [(round(share * recipe.tokens), (1.0,)) for share in recipe.checkpoints]
+    return [
+        Run(tokens, checkpoints, cap)
+        for tokens, checkpoints in wholes
+        for cap in (None, *recipe.caps)
+        if cap is None or cap < tokens  # else it would never be repeated
+    ]
+
+
+def train_run(recipe: Recipe, run: Run, size_name: str, folder: FilePath) -> list[Checkpoint]:
+    """One training from scratch; a record of each of its checkpoints."""
     torch.set_num_threads(1 if not torch.cuda.is_available() else torch.get_num_threads())
     torch.manual_seed(recipe.seed)
     model = LlamaForCausalLM(llama_config(recipe, recipe.sizes[size_name].hidden_size))
-    schedule = Schedule.of(recipe)
-    keep = KeepCheckpoints(recipe, size_name, folder, schedule)
+    schedule = Schedule.of(recipe, run)
+    keep = KeepCheckpoints(recipe, size_name, folder, schedule, run.suffix)
     Trainer(
         model=model,
         args=training_arguments(recipe, size_name, folder, schedule.num_steps),
-        train_dataset=Batches(recipe),
+        train_dataset=Batches(recipe, schedule.rounds_per_epoch),
         data_collator=lambda batches: batches[0],
         callbacks=[keep],
     ).train()
@@ -107,34 +145,77 @@ class Schedule:
     kept_steps: tuple[int, ...]
     tokens_per_round: int
     num_levels: int
+    rounds_per_epoch: int | None
+    """Rounds until the corpus is exhausted; None when it never is."""
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Schedule:
-        """One round is one batch of each level; checkpoints fall on whole rounds."""
+    def of(cls, recipe: Recipe, run: Run) -> Schedule:
+        """One round is one batch of each level; checkpoints and epochs end on whole rounds."""
         levels = recipe.corpus.levels
         tokens = recipe.batch_rows * sum(recipe.corpus.row_tokens(level) for level in levels)
-        rounds = [round(share * recipe.tokens / tokens) for share in recipe.checkpoints]
+        rounds = [max(1, round(share * run.tokens / tokens)) for share in run.checkpoints]
         kept = tuple(len(levels) * each for each in rounds)
-        return cls(kept[-1], kept, tokens, len(levels))
+        cap = run.unique_tokens
+        epoch = None if cap is None else max(1, round(cap / tokens))
+        return cls(kept[-1], kept, tokens, len(levels), epoch)
 
     def tokens_after(self, step: int) -> int:
         """Tokens seen after a kept step."""
         return step // self.num_levels * self.tokens_per_round
 
+    def unique_tokens_after(self, step: int) -> int | None:
+        """Tokens of the corpus when it had been repeated by a kept step; None when not."""
+        epoch = self.rounds_per_epoch
+        if epoch is None or step // self.num_levels <= epoch:
+            return None
+        return epoch * self.tokens_per_round
+
 
 class Batches(IterableDataset):
-    """Endless batches, levels in turn; the same rows in the same order for every size."""
+    """Endless batches, levels in turn; the same rows in the same order for every size.
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    A capped corpus is the beginning of the endless one: its first epoch sees the same batches.
+    """
+
+    def __init__(self, recipe: Recipe, rounds_per_epoch: int | None) -> None:
+        self.recipe, self.rounds_per_epoch = recipe, rounds_per_epoch
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for level, ids_RT in self.rows():
+            yield inputs(ids_RT, self.recipe.corpus.prompt_tokens(level))
+
+    def rows(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Level and token ids of every batch, without end."""
+        num_rounds = self.rounds_per_epoch
+        if num_rounds is None:
+            yield from self.fresh_rows()
+            return
+        levels = list(self.recipe.corpus.levels)
+        epoch = list(islice(self.fresh_rows(), num_rounds * len(levels)))
+        yield from epoch
+        corpus = {
+            level: np.concatenate([ids_RT for each, ids_RT in epoch if each == level])
+            for level in levels
+        }
+        yield from self.repeated_rows(corpus)
+
+    def fresh_rows(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Batches of rows that were never seen before (but for chance)."""
         rng = np.random.default_rng(self.recipe.seed)
+        corpus, num_rows = self.recipe.corpus, self.recipe.batch_rows
         while True:
-            for level in self.recipe.corpus.levels:
-                corpus, num_rows = self.recipe.corpus, self.recipe.batch_rows
-                ids_RT = corpus.rows(level, num_rows, rng, held_out=False)
-                yield inputs(ids_RT, corpus.prompt_tokens(level))
+            for level in corpus.levels:
+                yield level, corpus.rows(level, num_rows, rng, held_out=False)
+
+    def repeated_rows(self, corpus: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+        """Epoch after epoch of the same rows, shuffled anew inside each level."""
+        rng = np.random.default_rng((self.recipe.seed, EPOCHS_SEED))
+        num_rows = self.recipe.batch_rows
+        while True:
+            shuffled = {level: rng.permutation(ids_RT) for level, ids_RT in corpus.items()}
+            for first in range(0, len(next(iter(shuffled.values()))), num_rows):
+                for level, ids_RT in shuffled.items():
+                    yield level, ids_RT[first : first + num_rows]
 
 
 def inputs(ids_RT: np.ndarray, prompt_tokens: int) -> dict[str, torch.Tensor]:
@@ -148,10 +229,10 @@ class KeepCheckpoints(TrainerCallback):
     """Stores weights at the recipe's steps, with the held-out loss of what was stored."""
 
     def __init__(
-        self, recipe: Recipe, size_name: str, folder: FilePath, schedule: Schedule
+        self, recipe: Recipe, size_name: str, folder: FilePath, schedule: Schedule, suffix: str
     ) -> None:
         self.recipe, self.size_name = recipe, size_name
-        self.folder, self.schedule = folder, schedule
+        self.folder, self.schedule, self.suffix = folder, schedule, suffix
         self.checkpoints: list[Checkpoint] = []
         self.started = time.perf_counter()
 
@@ -162,7 +243,7 @@ class KeepCheckpoints(TrainerCallback):
     def keep(self, model: LlamaForCausalLM, step: int) -> Checkpoint:
         """Write one checkpoint and its tokenizer; its record."""
         tokens = self.schedule.tokens_after(step)
-        name = f"{self.size_name}-{tokens / 1e6:.1f}M"
+        name = f"{self.size_name}-{tokens / 1e6:.1f}M{self.suffix}"
         model.save_pretrained(self.folder / name)
         write_tokenizer(self.recipe.corpus, self.folder / name)
         num_parameters = sum(weights.numel() for weights in model.parameters())
@@ -177,6 +258,7 @@ class KeepCheckpoints(TrainerCallback):
             held_out_loss=held_out_loss(model, self.recipe),
             seed=self.recipe.seed,
             train_seconds=round(time.perf_counter() - self.started, 1),
+            unique_tokens=self.schedule.unique_tokens_after(step),
         )
 
 
