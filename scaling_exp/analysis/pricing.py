@@ -95,8 +95,6 @@ class Pricing:
         self._check_names()
 
     def _check_names(self) -> None:
-        if self.accelerator is not None:
-            accelerator(self.accelerator, self.dtype)
         if self.rent is not None:
             rented = _row("rents", "analysis.pricing.rent", self.rent)["accelerator"]
             if self.accelerator is not None and self.accelerator != rented:
@@ -106,6 +104,7 @@ class Pricing:
                 )
         for model, name in self.listed_tariffs.items():
             _row("tariffs", f"analysis.pricing.listed_tariffs.{model}", name)
+        _ = self.roofline  # raises for an accelerator that is not listed or lacks the dtype
 
     @property
     def bytes_per_number(self) -> float:
