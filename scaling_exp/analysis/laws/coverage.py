@@ -367,6 +367,11 @@ class HeldOut:
     ks_K: IntArray
     measured_K: FloatArray
     predicted_SK: Mapping[str, FloatArray]
+    misfit_S: Mapping[str, FloatArray]
+
+    def fitted_errors(self, law: Law) -> FloatArray:
+        """Root mean squared difference from the quarter's own coverage, (S,)."""
+        return self.misfit_S[law.name]
 
     def errors(self, law: Law) -> FloatArray:
         """Root mean squared difference in coverage, (S,)."""
@@ -401,22 +406,29 @@ def hold_out(counts: Counts, seed: int) -> HeldOut:
     ks_K = spaced_ks(counts.max_k)
     ks_K = ks_K[ks_K > max_kept]
     measured_PK = pass_at_k(counts.num_correct_P, counts.num_samples_P, ks_K.tolist())
+    own_K, own_SK = _coverage_of_splits(correct_SP, kept_P, max_kept)
     parameters = {
-        POWER: _power_of_splits(correct_SP, kept_P, max_kept),
+        POWER: _log_line(own_K, own_SK),
         BETA_BINOMIAL: _beta_of_splits(correct_SP, kept_P, is_scaled=False),
         SCALED_BETA: _beta_of_splits(correct_SP, kept_P, is_scaled=True),
     }
     predicted = {
         law.name: law.function(found, ks_K.astype(np.float64)) for law, found in parameters.items()
     }
-    return HeldOut(ks_K, measured_PK.mean(axis=0), predicted)
+    misfit = {
+        law.name: np.sqrt(((law.function(found, own_K) - own_SK) ** 2).mean(axis=1))
+        for law, found in parameters.items()
+    }
+    return HeldOut(ks_K, measured_PK.mean(axis=0), predicted, misfit)
 
 
-def _power_of_splits(correct_SP: IntArray, kept_P: IntArray, max_kept: int) -> FloatArray:
+def _coverage_of_splits(
+    correct_SP: IntArray, kept_P: IntArray, max_kept: int
+) -> tuple[FloatArray, FloatArray]:
     ks_K = spaced_ks(max_kept)
     table_PK = pass_at_k(correct_SP.ravel(), np.tile(kept_P, len(correct_SP)), ks_K.tolist())
     coverage_SK = table_PK.reshape(*correct_SP.shape, len(ks_K)).mean(axis=1)
-    return _log_line(ks_K.astype(np.float64), coverage_SK)
+    return ks_K.astype(np.float64), coverage_SK
 
 
 def _beta_of_splits(correct_SP: IntArray, kept_P: IntArray, is_scaled: bool) -> FloatArray:
