@@ -125,7 +125,12 @@ def _manifest(
         "run_id": imported.run_id,
         "created": before.get("created", time.strftime("%Y-%m-%dT%H:%M:%S%z")),
         "command": command,
-        "config": {"path": source.path, "name": source.name, **source.reading()},
+        "config": {
+            "path": source.path,
+            "name": source.name,
+            "max_bad_rows": source.max_bad_rows,
+            **source.reading(),
+        },
         "models": [each.record() for each in imported.models if each.is_known],
         "unknown_models": [each.record() for each in imported.models if not each.is_known],
         "task": {

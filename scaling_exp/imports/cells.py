@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from scaling_exp.imports.arrow import compute as pc
 from scaling_exp.imports.faults import Faults
 from scaling_exp.imports.meanings import MEANINGS, OF_KIND, recognised
 from scaling_exp.imports.parsing import as_text, encoded, parsed

@@ -48,7 +48,7 @@ def read_counts(source: Source, cells: Cells, faults: Faults) -> Measured:
     table = pa.table(columns).take(pa.array(np.argsort(grouping.key_S, kind="stable")))
     return Measured(
         tables={"counts": table, "problems": problem_table(cells, grouping)},
-        models=[grouping.models[at] for at in np.unique(cells.codes("model"))],
+        models=grouping.present,
         num_problems=len(np.unique(grouping.problem_S)),
         num_samples=count_S.astype(np.int64),
         notes=notes,
@@ -82,8 +82,5 @@ def _mark_repeated(cells: Cells, grouping: Grouping, faults: Faults) -> None:
     later = np.flatnonzero(is_later_S)
     faults.mark(
         cells.row_S[later],
-        lambda at: (
-            f"problem {grouping.problems[grouping.problem_S[later[at]]]!r} of"
-            f" {grouping.name_of(grouping.group_S[later[at]])} has counts before; add them up or keep one"
-        ),
+        lambda at: f"{grouping.place_of(later[at])} has counts before; add them up or keep one",
     )

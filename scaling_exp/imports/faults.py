@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_exp.imports.rows import Rows
+from scaling_exp.imports.rows import IntArray, Rows
 from scaling_exp.types import UserError
 
 SHOWN = 5
@@ -32,7 +32,7 @@ class Faults:
         """Rows that something is wrong with."""
         return int(self.is_bad_R.sum()) + len(self.rows.broken)
 
-    def mark(self, rows: Sequence[int], why: Callable[[int], str]) -> None:
+    def mark(self, rows: IntArray, why: Callable[[int], str]) -> None:
         """Say what is wrong with some rows; `why` tells it of the i-th. What is bad already is not told again."""
         for at, row in enumerate(rows):
             if len(self.said) >= SHOWN:
@@ -40,7 +40,7 @@ class Faults:
             if not self.is_bad_R[row]:
                 self.said.append(f"{self.rows.place(int(row))}, {why(at)}")
                 self.is_bad_R[row] = True
-        self.is_bad_R[np.asarray(rows, np.int64)] = True
+        self.is_bad_R[rows] = True
 
     def summary(self) -> list[str]:
         """Every fault that is told, and how many are not."""

@@ -21,6 +21,7 @@ from scaling_exp.types import UserError
 STRATEGY = "sampling"
 """The strategy where the file names none."""
 NO_LEVEL = "unknown"
+PROBLEM_COLUMNS = ("problem", "level", "prompt", "answer")
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,23 @@ class Grouping:
             self.problem_S[mask_S],
         )
 
-    def model_of(self, group: int) -> str:
-        return self.models[group // len(self.strategies)]
+    @property
+    def present(self) -> list[str]:
+        """The models that occur."""
+        models: list[int] = np.unique(self.group_S // len(self.strategies)).tolist()
+        return [self.models[at] for at in models]
 
     def name_of(self, group: int) -> str:
-        """The pair in words."""
+        """Model and strategy in words."""
+        model, strategy = divmod(group, len(self.strategies))
         if len(self.strategies) == 1:
-            return self.model_of(group)
-        return f"{self.model_of(group)} under {self.strategies[group % len(self.strategies)]}"
+            return self.models[model]
+        return f"{self.models[model]} under {self.strategies[strategy]}"
+
+    def place_of(self, entry: int) -> str:
+        """Problem, model and strategy of an entry in words."""
+        problem = self.problems[int(self.problem_S[entry])]
+        return f"problem {problem!r} of {self.name_of(int(self.group_S[entry]))}"
 
     def column(self, meaning: Literal["model", "strategy"], group_S: IntArray) -> pa.Array:
         """Names of models or strategies by group."""
@@ -91,13 +101,14 @@ def shared_problems(
     Raises UserError when no problem is left, or when there are others and `wanted` is "same".
     """
     num_problems = len(grouping.problems)
-    has_GP = np.bincount(grouping.key_S, minlength=grouping.num_keys).reshape(-1, num_problems) > 0
+    num_GP = np.bincount(grouping.key_S, minlength=grouping.num_keys).reshape(-1, num_problems)
+    has_GP = np.greater(num_GP, 0)
     groups = np.flatnonzero(has_GP.any(axis=1))
-    is_shared_P = has_GP[groups].all(axis=0)
+    is_shared_P = np.logical_and.reduce(has_GP[groups])
     num_lost = int((has_GP.any(axis=0) & ~is_shared_P).sum())
     if not num_lost:
         return np.ones(len(grouping.group_S), bool), []
-    fewest = groups[np.argmin(has_GP[groups].sum(axis=1))]
+    fewest = int(groups[np.argmin(has_GP[groups].sum(axis=1))])
     has = f"{grouping.name_of(fewest)} has {has_GP[fewest].sum():,} of {has_GP.any(axis=0).sum():,} problems"
     if wanted == "same" or not is_shared_P.any():
         remedy = "leave it out with leave_out=[NAME]"
@@ -130,7 +141,7 @@ def mark_two_levels(cells: Cells, grouping: Grouping, faults: Faults) -> None:
     names = cells.names("level")
 
     def why(at: int) -> str:
-        problem = grouping.problem_S[odd[at]]
+        problem = int(grouping.problem_S[odd[at]])
         first = names[code_P[problem]] if code_P[problem] >= 0 else "none"
         now = names[code_S[odd[at]]] if code_S[odd[at]] >= 0 else "none"
         return f"level {now!r} where problem {grouping.problems[problem]!r} had {first!r} before"
@@ -142,10 +153,10 @@ def problem_table(cells: Cells, grouping: Grouping) -> pa.Table:
     """One row a problem that occurs: problem, level, prompt, answer; "" where it is not known."""
     present = np.unique(grouping.problem_S)
     take = pa.array(present)
-    columns = {
-        "problem": pa.array(grouping.problems, pa.string()).take(take),
-        "level": first_of_problem(cells, grouping, "level").take(take).fill_null(NO_LEVEL),
-        "prompt": first_of_problem(cells, grouping, "prompt").take(take).fill_null(""),
-        "answer": first_of_problem(cells, grouping, "gold").take(take).fill_null(""),
-    }
-    return pa.table(columns)
+    columns = [
+        pa.array(grouping.problems, pa.string()).take(take),
+        first_of_problem(cells, grouping, "level").take(take).fill_null(NO_LEVEL),
+        first_of_problem(cells, grouping, "prompt").take(take).fill_null(""),
+        first_of_problem(cells, grouping, "gold").take(take).fill_null(""),
+    ]
+    return pa.table(columns, PROBLEM_COLUMNS)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from scaling_exp.imports.arrow import compute as pc
 from scaling_exp.imports.parsing import as_text
 from scaling_exp.imports.rows import Broken, Column, Rows
 from scaling_exp.imports.source import Join

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from scaling_exp.imports.arrow import compute as pc
 from scaling_exp.imports.meanings import INT64, Holds
 
 BoolArray = NDArray[np.bool_]

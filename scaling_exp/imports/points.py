@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from scaling_exp.imports.arrow import compute as pc
 from scaling_exp.imports.cells import Cells
 from scaling_exp.imports.faults import Faults
-from scaling_exp.imports.grouping import STRATEGY
+from scaling_exp.imports.grouping import PROBLEM_COLUMNS, STRATEGY
 from scaling_exp.imports.meanings import SELECTORS, selector_of
 from scaling_exp.imports.measured import Measured, without_bad_rows
 from scaling_exp.imports.parsing import encoded
 from scaling_exp.imports.source import Source
 from scaling_exp.types import UserError
 
+NO_PROBLEMS = pa.table({name: pa.array([], pa.string()) for name in PROBLEM_COLUMNS})
 KEY = ("model", "strategy", "selector", "level", "k")
 
 
@@ -37,8 +38,8 @@ def read_points(source: Source, cells: Cells, faults: Faults) -> Measured:
     if num_derived and "standard_error" not in cells.values:
         notes.append("standard errors are binomial, from the number of problems")
     return Measured(
-        tables={"points": table},
-        models=[cells.names("model")[at] for at in np.unique(cells.codes("model"))],
+        tables={"points": table, "problems": NO_PROBLEMS},
+        models=[cells.names("model")[at] for at in np.unique(cells.codes("model")).tolist()],
         num_problems=0,
         num_samples=np.zeros(0, np.int64),
         notes=notes,

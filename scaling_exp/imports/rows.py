@@ -21,11 +21,11 @@ from typing import Protocol
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from scaling_exp.imports.arrow import compute as pc
 from scaling_exp.imports.source import Format
 from scaling_exp.types import UserError
 
@@ -71,7 +71,7 @@ class Rows(Protocol):
     def num_rows(self) -> int: ...
     @property
     def broken(self) -> Sequence[Broken]: ...
-    def place(self, row: int) -> str: ...
+    def place(self, row: int, /) -> str: ...
     def column(self, path: str) -> Column:
         """Raises UserError when there is none."""
         ...
@@ -236,7 +236,7 @@ def _extracted(texts: pa.Table, path: str) -> Column:
 
 
 def _check_path(path: str, before: str, after: str) -> None:
-    if "[*]" in after or not re.fullmatch(r'\$(\."[^"]+"|\.\w[\w -]*|\[\d+\])+', before):
+    if "[*]" in after or not re.fullmatch(r'\$(\."[^"]+"|\.\w[\w -]*|\[\d+\])*', before):
         raise UserError(
             f"cannot read the path {path.removeprefix('$.')!r}; it is written like a.b, a[0].b or a[*].b, with one [*]"
         )

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from scaling_exp.imports.arrow import compute as pc
 from scaling_exp.imports.cells import Cells
 from scaling_exp.imports.faults import Faults
 from scaling_exp.imports.grouping import (
@@ -54,7 +54,7 @@ def read_samples(source: Source, cells: Cells, faults: Faults) -> Measured:
             "samples" if has_votes else "counts": table,
             "problems": problem_table(cells, grouping),
         },
-        models=[grouping.models[at] for at in np.unique(cells.codes("model"))],
+        models=grouping.present,
         num_problems=len(np.unique(grouping.problem_S)),
         num_samples=count[count > 0],
         notes=notes,
@@ -112,8 +112,7 @@ def _repeated(
     faults.mark(
         cells.row_S[odd],
         lambda at: (
-            f"sample {sample_S[odd[at]]} of problem {grouping.problems[grouping.problem_S[odd[at]]]!r} of"
-            f" {grouping.name_of(grouping.group_S[odd[at]])} stands there before and says something else"
+            f"sample {sample_S[odd[at]]} of {grouping.place_of(odd[at])} stands there before and says something else"
         ),
     )
     nothing[twice[is_equal]] = True

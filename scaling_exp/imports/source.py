@@ -149,12 +149,14 @@ class Source:
         return re.sub(r"[^\w.-]+", "-", stem).strip("-") or "import"
 
     def reading(self) -> dict[str, Any]:
-        """Everything but where the file lies, what the run is called and how much is forgiven: it decides, with the
-        file's content, what the run's tables hold."""
+        """All that decides, with the file's content, what the run's tables hold: not where the file lies, what the run
+        is called and how many bad rows are forgiven."""
         record = asdict(self)
-        for key in ("path", "name"):
+        for key in ("path", "name", "max_bad_rows"):
             del record[key]
-        return record
+        said = {each: factor for each, factor in self.units.items() if factor is not None}
+        columns = {each: column for each, column in self.columns.items() if column is not None}
+        return record | {"columns": columns, "constants": self.given, "units": said}
 
 
 def existing(file: FilePath) -> FilePath:
