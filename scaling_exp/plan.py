@@ -1,34 +1,63 @@
-"""What a run would draw and cost, before it starts. Loads no engine and no model.
+"""What a run would draw, cost and resolve, before it starts. Loads no engine and no model.
 
 Lengths are those of finished draws of the same model where the pool has any, else the strategy's longest; time comes
-from the speed of earlier runs in the store, and is not given where there was none.
+from the speed of earlier runs in the store, and is not given where there was none. What differences it would resolve
+follows from the variance of the draws in the pool; without any, from a stated worst case.
+
+Axes: P problems, S draws.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from io import StringIO
+from itertools import combinations
 from pathlib import Path as FilePath
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from scaling_exp.analysis.cost import decode_flops, prefill_flops
+from scaling_exp.analysis.estimators import FloatArray, IntArray, Votes, plurality
+from scaling_exp.analysis.significance import WORST_CASE, Criterion, Spread, of_values, paired
 from scaling_exp.experiment import Experiment, survey_pool
+from scaling_exp.generation import Bound
 from scaling_exp.survey import Survey
+from scaling_exp.tables import Grades
 
 PROBLEMS_TO_MEASURE = 256
+PROBLEMS_TO_TRUST = 20
+"""Fewer say too little of a variance; then the worst case is shown."""
+POWER = 0.8
+POINTS = (5, 2, 1)
+"""Differences, per cent, for which the problems needed are shown."""
 
 
 def plan(experiment: Experiment) -> str:
-    """A table with one row a model and a total. Raises UserError as `run` would."""
+    """What it would resolve, by strategy, and what it would draw, with one row a model and a total. Raises UserError
+    as `run` would."""
+    surveys = survey_pool(experiment)
+    text = StringIO()
+    console = Console(width=110, file=text)
+    if len(surveys) > 1:
+        console.print(resolution(experiment, surveys))
+    console.print(costs(experiment, surveys))
+    return text.getvalue()
+
+
+def costs(experiment: Experiment, surveys: Sequence[Survey]) -> Table:
+    """One row a model and a total."""
     speeds = known_speeds(FilePath(experiment.store))
     table = Table(title=f"{experiment.run_id}: what `run` would draw", title_justify="left")
     for column in ("model", "in the pool", "to draw, at most", "output tokens", "FLOPs", "seconds"):
         table.add_column(column, justify="left" if column == "model" else "right")
     totals = [0, 0, 0.0, 0.0]
-    for mine in survey_pool(experiment):
+    for mine in surveys:
         num_known, num_missing = int(mine.num_known_P.sum()), int(mine.num_missing_P.sum())
         measured = mean_length(mine)
         length = measured or max(each.max_new_tokens for each in experiment.strategies.values())
@@ -50,9 +79,140 @@ def plan(experiment: Experiment) -> str:
     table.add_row(
         "all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2]:,.0f}", f"{totals[3]:.2e}", ""
     )
-    text = StringIO()
-    Console(width=110, file=text).print(table)
-    return text.getvalue()
+    return table
+
+
+def resolution(experiment: Experiment, surveys: Sequence[Survey]) -> Table:
+    """The smallest difference between two models that every reading of the strategies would resolve, and the problems
+    that smaller ones need; of all pairs of models the one that varies most."""
+    num_problems = len(surveys[0].prompted.roots)
+    criterion = Criterion(experiment.analysis.confidence, POWER)
+    title = (
+        f"What it would resolve: two models on the same {num_problems:,} problems, "
+        f"{criterion.confidence:.0%} confidence, {POWER:.0%} power"
+    )
+    table = Table(title=title, title_justify="left")
+    problems = f"problems for {' / '.join(map(str, POINTS))} points"
+    for column in (
+        "accuracy of",
+        "smallest difference",
+        "endless samples",
+        problems,
+        "variance of",
+    ):
+        table.add_column(column, justify="left" if column == "accuracy of" else "right")
+    for reading in readings(experiment, surveys):
+        spread, num_samples = reading.spread, reading.num_samples
+        now = criterion.smallest_difference(spread, num_problems, num_samples)
+        needed = [criterion.problems_needed(spread, each / 100, num_samples) for each in POINTS]
+        at_best = criterion.smallest_difference(Spread(spread.between, 0.0), num_problems, 1)
+        table.add_row(
+            reading.name,
+            f"{100 * now:.1f} points",
+            f"{100 * at_best:.1f}" if spread.within else "-",
+            " / ".join(f"{each:,}" for each in needed),
+            reading.source,
+        )
+    return table
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A number that a run gives for every model: how its difference between two varies, and from what that is known."""
+
+    name: str
+    spread: Spread
+    num_samples: int
+    source: str
+
+
+def readings(experiment: Experiment, surveys: Sequence[Survey]) -> list[Reading]:
+    """Of every strategy that fixes its draws: one sample's accuracy, and where it draws several, that of their vote.
+
+    A vote that stops early elects what the full one does, and is not listed.
+    """
+    grades = Grades(experiment.task)
+    found = []
+    for name, strategy in experiment.strategies.items():
+        bound = strategy.bound
+        if not bound.is_exact:
+            continue
+        graded = known_draws(surveys, bound, grades)
+        source = f"{len(graded[0].elected_P)} drawn problems" if graded else "worst case"
+        counts = [(each.num_correct_P, each.num_samples_P) for each in graded]
+        one = _widest([paired(a, b) for a, b in combinations(counts, 2)], bound.num_samples)
+        if bound.num_samples == 1:
+            found.append(Reading(name, one, 1, source))
+            continue
+        elected = [each.elected_P for each in graded]
+        vote = _widest([of_values(a, b) for a, b in combinations(elected, 2)], 1)
+        of_one, of_vote = (
+            f"{name}, mean of {bound.num_samples}",
+            f"{name}, vote of {bound.num_samples}",
+        )
+        found.append(Reading(of_one, one, bound.num_samples, source))
+        found.append(Reading(of_vote, vote, 1, source))
+    return found
+
+
+def _widest(spreads: Sequence[Spread], num_samples: int) -> Spread:
+    return max(spreads, key=lambda each: each.standard_error(1, num_samples), default=WORST_CASE)
+
+
+@dataclass(frozen=True)
+class Graded:
+    """Known draws of one model, by problem: how many, how many right, and what their vote elects."""
+
+    num_samples_P: IntArray
+    num_correct_P: IntArray
+    elected_P: FloatArray
+
+    def only(self, is_kept_P: NDArray[np.bool_]) -> Graded:
+        """Some of the problems."""
+        return Graded(*(each[is_kept_P] for each in vars(self).values()))
+
+
+def known_draws(surveys: Sequence[Survey], bound: Bound, grades: Grades) -> list[Graded]:
+    """What the pool holds of the draws in a bound, of all models that have any, on problems that they have in common.
+
+    Empty where fewer than two models, or too few problems, have any.
+    """
+    drawn = [each for each in surveys if each.num_known_P.any()]
+    if len(drawn) < 2:
+        return []
+    common = np.flatnonzero(np.all([each.num_known_P > 0 for each in drawn], axis=0))
+    some = common[:: len(common) // PROBLEMS_TO_MEASURE + 1].tolist()
+    graded = [_graded(each, bound, grades, some) for each in drawn]
+    is_kept_P = np.all([each.num_samples_P > 0 for each in graded], axis=0)
+    if is_kept_P.sum() < PROBLEMS_TO_TRUST:
+        return []
+    return [each.only(is_kept_P) for each in graded]
+
+
+def _graded(mine: Survey, bound: Bound, grades: Grades, some: Sequence[int]) -> Graded:
+    """Known draws of some problems; of equal ones the first counts."""
+    prompted = mine.prompted
+    read = cache(lambda tokens: grades.task.read(mine.model.decode(tokens)))
+    stream_P = prompted.streams(bound.sampling)
+    position = {int(stream_P[at]): index for index, at in enumerate(some)}
+    roots = [prompted.roots[at] for at in some]
+    rows = mine.pool.rows(roots, ("root", "stream", "sample", "tokens"))
+    drawn: dict[tuple[int, int], str | None] = {}
+    columns = (rows[name].to_pylist() for name in ("stream", "sample", "tokens"))
+    for stream, sample, tokens in zip(*columns, strict=True):
+        if stream in position and sample < bound.num_samples:
+            drawn.setdefault((position[stream], sample), read(tuple(tokens)))
+    is_right = [
+        grades(prompted.problems[some[index]], answer) for (index, _), answer in drawn.items()
+    ]
+    codes = {answer: code for code, answer in enumerate(dict.fromkeys(drawn.values()))}
+    votes = Votes.of(
+        len(some),
+        np.array([index for index, _ in drawn], np.int64),
+        np.array([-1 if each is None else codes[each] for each in drawn.values()], np.int64),
+        np.array(is_right, bool),
+    )
+    return Graded(votes.num_samples_P, votes.num_correct_P, plurality(votes))
 
 
 def mean_length(surveyed: Survey) -> float | None:

@@ -89,11 +89,13 @@ def _positive(difference: float) -> float:
 
 
 def unpaired(a: tuple[IntArray, IntArray], b: tuple[IntArray, IntArray]) -> Spread:
-    """Of two systems on problems of their own, P of each, from (correct, drawn) counts."""
+    """Of two systems on problems of their own, P of each, from (correct, drawn) counts. With one
+    sample of each problem, all variance counts as between them."""
     splits = split(*a), split(*b)
+    within = float(np.nansum([each.within for each in splits]))
     return Spread(
-        between=sum(each.between for each in splits),
-        within=sum(np.nan_to_num(each.within_one) for each in splits),
+        between=sum(each.total for each in splits) - within,
+        within=float(np.nansum([each.within_one for each in splits])),
     )
 
 
@@ -107,11 +109,10 @@ def paired(a: tuple[IntArray, IntArray], b: tuple[IntArray, IntArray]) -> Spread
     (correct_a, drawn_a), (correct_b, drawn_b) = a, b
     difference_P = correct_a / drawn_a - correct_b / drawn_b
     within_a, within_b = sample_variance(correct_a, drawn_a), sample_variance(correct_b, drawn_b)
-    sampling_P = np.nan_to_num(within_a) / drawn_a + np.nan_to_num(within_b) / drawn_b
-    total = _variance(difference_P)
+    one_a, one_b = np.nan_to_num(within_a), np.nan_to_num(within_b)
+    sampling = float((one_a / drawn_a + one_b / drawn_b).mean())
     return Spread(
-        between=max(total - float(sampling_P.mean()), 0.0),
-        within=float(np.nanmean(np.nan_to_num(within_a) + np.nan_to_num(within_b))),
+        between=max(_variance(difference_P) - sampling, 0.0), within=float((one_a + one_b).mean())
     )
 
 

@@ -23,27 +23,35 @@ from scaling_exp.analysis.estimators import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Split:
-    """Variance of one problem's accuracy: `between` problems, and `within` one by the samples drawn
-    of it. The latter is NaN, and all is counted as `between`, where no problem has two samples.
+    """Variance of one problem's accuracy: `total`, and what of it is `within` a problem, by the
+    samples drawn of it; NaN where no problem has two samples.
 
     `within_one` is what `within` would be for a single sample of each problem.
     """
 
     num_problems: int
-    between: float
+    total: float
     within: float
     within_one: float
 
     @property
+    def between(self) -> float:
+        """What no number of samples takes away."""
+        return self.total - self.within
+
+    @property
     def share_within(self) -> float:
         """Share of the variance that more samples would take away."""
-        total = self.between + self.within
-        return self.within / total if total else 0.0
+        return self.within / self.total if self.total else 0.0
 
-    def standard_error(self, times_problems: float = 1.0, times_samples: float = 1.0) -> float:
-        """Of the mean, for that many times the problems and samples of each."""
-        within = 0.0 if math.isnan(self.within) else self.within
-        variance = self.between + within / times_samples
+    @property
+    def standard_error(self) -> float:
+        """Of the mean accuracy, as measured."""
+        return math.sqrt(self.total / self.num_problems)
+
+    def standard_error_of(self, times_problems: float, times_samples: float) -> float:
+        """Of the mean accuracy, for that many times the problems, and times the samples of each."""
+        variance = self.between + self.within / times_samples
         return math.sqrt(variance / (times_problems * self.num_problems))
 
 
@@ -51,18 +59,19 @@ def split(num_correct_P: IntArray, num_samples_P: IntArray) -> Split:
     """Both parts, from counts: the second is the mean of p(1-p)/(n-1), which corrects for the p
     being estimated from n samples; the first is what it leaves of the variance of p.
 
-    Numbers of samples may differ between problems. Raises ValueError for fewer than two problems.
+    Numbers of samples may differ between problems. All is NaN for a single problem.
     """
-    if len(num_correct_P) < 2:
-        raise ValueError("variance between problems needs at least two problems")
+    num_problems = len(num_correct_P)
+    if num_problems < 2:
+        return Split(num_problems, math.nan, math.nan, math.nan)
     share_P = num_correct_P / num_samples_P
     total = float(share_P.var(ddof=1))
     one_P = sample_variance(num_correct_P, num_samples_P)
     if np.isnan(one_P).all():
-        return Split(len(share_P), total, math.nan, math.nan)
-    within_P = np.where(np.isnan(one_P), np.nanmean(one_P), one_P) / num_samples_P
-    within = min(float(within_P.mean()), total)
-    return Split(len(share_P), total - within, within, float(np.nanmean(one_P)))
+        return Split(num_problems, total, math.nan, math.nan)
+    within_one = float(np.nanmean(one_P))
+    within_P = np.where(np.isnan(one_P), within_one, one_P) / num_samples_P
+    return Split(num_problems, total, min(float(within_P.mean()), total), within_one)
 
 
 def sample_variance(num_correct_P: IntArray, num_samples_P: IntArray) -> FloatArray:
@@ -89,9 +98,9 @@ def variance_table(
             "between_problems": parts.between,
             "within_problems": parts.within,
             "share_within": parts.share_within,
-            "standard_error": parts.standard_error(),
-            "standard_error_2x_samples": parts.standard_error(times_samples=2),
-            "standard_error_2x_problems": parts.standard_error(times_problems=2),
+            "standard_error": parts.standard_error,
+            "standard_error_2x_samples": parts.standard_error_of(times_problems=1, times_samples=2),
+            "standard_error_2x_problems": parts.standard_error / math.sqrt(2),
         }
         for name, (num_correct_P, num_samples_P), parts in zip(names, counts, splits, strict=True)
     ]
