@@ -2,6 +2,7 @@
 
 from scaling_exp.bench.analysis import AnalysisBench
 from scaling_exp.bench.block import BlockBench
+from scaling_exp.bench.coverage import CoverageBench
 from scaling_exp.bench.dispatch import DispatchBench
 from scaling_exp.bench.engine import EngineBench
 from scaling_exp.bench.preemption import PreemptionBench
@@ -19,6 +20,7 @@ BENCHES: dict[str, type[Bench]] = {
     "dispatch": DispatchBench,
     "store": StoreBench,
     "analysis": AnalysisBench,
+    "coverage": CoverageBench,
 }
 
 __all__ = ["BENCHES", "Bench", "Benchmark", "Result", "Setup"]
