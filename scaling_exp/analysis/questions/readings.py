@@ -9,7 +9,7 @@ Axes: R rows of the bootstrap (row 0: the data as they are), K numbers of sample
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,9 @@ import pandas as pd
 from scipy.stats import norm
 
 from scaling_exp.analysis.attempts import Attempts
-from scaling_exp.analysis.estimators import (
-    FloatArray,
-    best_of_k,
-    maj_at_k,
-    pass_at_k,
-    weighted_vote_at_k,
-)
+from scaling_exp.analysis.cost import QueryCost
+from scaling_exp.analysis.curves import Selector, accuracy_table, selectors
+from scaling_exp.analysis.estimators import FloatArray
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import first_reach
 from scaling_exp.types import ModelFacts
@@ -104,41 +100,27 @@ def _reference(found: Sequence[Reading]) -> str | None:
 
 
 def _from_attempts(study: Study, selector: str, axis: str) -> list[Reading]:
-    rows = []
-    for one in study.attempts:
-        estimate = _estimator(one, selector)
-        if one.kind != "exchangeable" or estimate is None:
-            continue
-        ks = _ks(int(one.num_samples_P.min()))
-        cost = one.costs.get(axis)
-        unknown_P = np.full(len(one.num_samples_P), np.nan)
-        means = study.resamples.means
-        rows.append(
-            Reading(
-                facts=one.facts,
-                strategy=one.strategy,
-                selector=selector,
-                k_K=np.array(ks, np.float64),
-                accuracy_RK=means(estimate(ks)),
-                prompt_R=means(unknown_P if cost is None else cost.prompt_P),
-                sample_R=means(unknown_P if cost is None else cost.sample_P),
-            )
-        )
-    return rows
+    return [
+        _reading_of_attempts(study, one, offered, axis)
+        for one in study.attempts
+        for offered in selectors(one)
+        if offered == selector and one.kind == "exchangeable"
+    ]
 
 
-def _estimator(one: Attempts, selector: str) -> Callable[[Sequence[int]], FloatArray] | None:
-    """Expected accuracy per problem and k; None where the selector's ingredients were not drawn."""
-    if selector == ORACLE:
-        return lambda ks: pass_at_k(one.num_correct_P, one.num_samples_P, ks)
-    votes, scores = one.votes, one.scores
-    if selector == "voting" and votes is not None:
-        return lambda ks: maj_at_k(votes, ks).values_PK
-    if selector == "best_of" and scores is not None:
-        return lambda ks: best_of_k(scores, ks)
-    if selector == "weighted_voting" and scores is not None:
-        return lambda ks: weighted_vote_at_k(scores, ks).values_PK
-    return None
+def _reading_of_attempts(study: Study, one: Attempts, selector: Selector, axis: str) -> Reading:
+    ks, means = _ks(one.max_k), study.resamples.means
+    unknown_P = np.full(len(one.problems), np.nan)
+    cost = one.costs.get(axis, QueryCost(unknown_P, unknown_P))
+    return Reading(
+        facts=one.facts,
+        strategy=one.strategy,
+        selector=selector,
+        k_K=np.array(ks, np.float64),
+        accuracy_RK=means(accuracy_table(one, selector, ks)),
+        prompt_R=means(cost.prompt_P),
+        sample_R=means(cost.sample_P),
+    )
 
 
 def _ks(num_samples: int) -> list[int]:
@@ -189,9 +171,14 @@ def _reading_of_points(
 
 def _rows_of_points(study: Study, facts: ModelFacts, own: pd.DataFrame) -> FloatArray:
     """Rows from the points' intervals; a point without one stands for itself in every row."""
-    accuracy_N = own["accuracy"].to_numpy(np.float64)
-    width_N = (own["accuracy_high"] - own["accuracy_low"]).fillna(0.0).to_numpy(np.float64)
-    error_N = width_N / (2 * norm.ppf((1 + study.resamples.confidence) / 2))
-    most_N = 0.999 * np.sqrt(accuracy_N * (1 - accuracy_N))
+    error_N = standard_errors(own, study.resamples.confidence)
     seed = study.seed + list(study.models).index(facts)
-    return study.resamples.around(accuracy_N, np.minimum(error_N, most_N), seed)
+    return study.resamples.around(own["accuracy"].to_numpy(np.float64), error_N, seed)
+
+
+def standard_errors(points: pd.DataFrame, confidence: float) -> FloatArray:
+    """Of accuracies, from the width of their intervals, (N,); 0 where there is none."""
+    accuracy_N = points["accuracy"].to_numpy(np.float64)
+    width_N = (points["accuracy_high"] - points["accuracy_low"]).fillna(0.0).to_numpy(np.float64)
+    error_N = width_N / (2 * norm.ppf((1 + confidence) / 2))
+    return np.minimum(error_N, 0.999 * np.sqrt(accuracy_N * (1 - accuracy_N)))

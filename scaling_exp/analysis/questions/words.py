@@ -27,6 +27,13 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def money(price: float, axis: str) -> str:
+    """A price along an axis of cost: $0.0021, 2.1M inference FLOPs."""
+    if axis == "dollars":
+        return f"${price:.3g}"
+    return f"{short(price)} {axis.replace('_', ' ').replace('flops', 'FLOPs')}"
+
+
 def percent(share: float) -> str:
     """One decimal: 62.5 %."""
     return f"{100 * share:.1f} %"
@@ -53,8 +60,8 @@ def percent_valued(estimate: Estimate) -> str:
 
 
 def points_valued(estimate: Estimate) -> str:
-    """A difference of accuracies with its interval: +3.1 points (1.2 to 5.0)."""
-    return f"{points(estimate.value)} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+    """A difference of accuracies with its interval: +3.1 points (+1.2 to +5.0)."""
+    return f"{points(estimate.value)} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
 
 
 def model_words(facts: ModelFacts) -> str:
