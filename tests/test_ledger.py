@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from scaling_exp.analysis.cost import forward_flops, prefill_flops
-from scaling_exp.analysis.ledger import ledger
+from scaling_exp.analysis.ledger import ledger, seconds_per_output_token
 from scaling_exp.types import Architecture, ModelFacts
 
 SHAPE = Architecture(1100, 1000, 900, 2, 3, 4)
@@ -80,6 +80,23 @@ def test_a_scorer_reads_every_accepted_answer() -> None:
     traces = traced(("best", "0", True, 0, 5, "a"), ("best", "1", False, 0, 7, "b"))
     small = ledger(traces, sampled(("a", "1", False, 0)), MODELS, SCORER).iloc[0]
     assert small["scorer"] == flops(1, 15, SCORER)
+
+
+def test_a_node_without_its_parent_is_refused() -> None:
+    traces = traced(("beam", "0.1", True, 0, 6, "b"))
+    with pytest.raises(ValueError, match=r"node 0\.1 without its parent"):
+        ledger(traces, sampled(("b", "1", False, 15)), MODELS)
+
+
+def test_measured_seconds_are_shared_by_all_that_a_model_wrote() -> None:
+    engines = pd.DataFrame(
+        {
+            "model": ["small", "small", "large", "idle"],
+            "wall_seconds": [3.0, 5.0, 4.0, 1.0],
+            "output_tokens": [100, 300, 50, 0],
+        }
+    )
+    assert seconds_per_output_token(engines, 2) == {"small": 16 / 400, "large": 8 / 50}
 
 
 def test_a_table_that_lacks_a_column_is_refused() -> None:

@@ -20,7 +20,7 @@ Axes: P problems, S samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,8 @@ def forward_flops(architecture: Architecture, first: ArrayLike, last: ArrayLike)
 
     Nothing where last < first.
     """
-    num_tokens = np.maximum(np.asarray(last, np.float64) - first + 1, 0.0)
+    first_, last_ = np.asarray(first, np.float64), np.asarray(last, np.float64)
+    num_tokens = np.maximum(last_ - first_ + 1, 0.0)
     attention = 4.0 * architecture.num_heads * architecture.head_dim
     linear = 2.0 * architecture.num_active_parameters * num_tokens
     return linear + attention * attended(architecture, first, last)
@@ -86,18 +87,6 @@ def decode_flops(
     contexts S+1..S+T-1. Tokens that were forced into an output are read at the same cost."""
     prompt = np.asarray(prompt_tokens)
     return forward_flops(architecture, prompt + 1, prompt + np.asarray(output_tokens) - 1)
-
-
-def query_flops(architecture: Architecture, prompt_tokens: int, output_tokens: ArrayLike) -> float:
-    """FLOPs of one query: the prefill of its prompt once, and the decode of every sample drawn for
-    it."""
-    decode = decode_flops(architecture, prompt_tokens, output_tokens)
-    return float(prefill_flops(architecture, prompt_tokens) + decode.sum())
-
-
-def pretraining_flops(num_parameters: float, num_tokens: float) -> float:
-    """6ND (Kaplan et al. 2020, section 2.1)."""
-    return 6.0 * num_parameters * num_tokens
 
 
 def lifetime_flops(pretraining: ArrayLike, per_query: ArrayLike, num_queries: float) -> FloatArray:
@@ -133,21 +122,22 @@ class Work:
         return np.maximum(self.flops / accelerator.peak_flops, self.bytes / accelerator.bandwidth)
 
 
-def prefill_work(architecture: Architecture, num_tokens: ArrayLike, pricing: Pricing) -> Work:
-    """Reading a prompt, together with as many others as a batch has."""
-    batch = pricing.batch_size
-    weights = weights_read(architecture, batch * np.asarray(num_tokens, np.float64)) / batch
-    return Work(prefill_flops(architecture, num_tokens), weights * pricing.bytes_per_number)
+def prefill_bytes(
+    architecture: Architecture, num_tokens: ArrayLike, pricing: Pricing
+) -> FloatArray:
+    """What is read for a prompt, together with as many others as a batch has."""
+    in_batch = pricing.batch_size * np.asarray(num_tokens, np.float64)
+    return weights_read(architecture, in_batch) * pricing.bytes_per_number / pricing.batch_size
 
 
-def decode_work(
+def decode_bytes(
     architecture: Architecture,
     prompt_tokens: ArrayLike,
     output_tokens: ArrayLike,
     forced_tokens: ArrayLike,
     pricing: Pricing,
-) -> Work:
-    """Writing an output of which `forced_tokens` were put in by the strategy.
+) -> FloatArray:
+    """What is read to write an output of which `forced_tokens` were put in by the strategy.
 
     Forced tokens are read in the pass that emits the token after them: they are computed, but add
     no pass. Where they stand is not known, so what they save is taken at the mean context.
@@ -155,15 +145,13 @@ def decode_work(
     prompt, output = (np.asarray(each, np.float64) for each in (prompt_tokens, output_tokens))
     num_tokens = np.maximum(output - 1, 0.0)
     num_passes = np.maximum(num_tokens - forced_tokens, 0.0)
-    written = num_passes / np.maximum(num_tokens, 1.0)
     width = architecture.cache_width
     if width is None:
         width = 2 * architecture.num_heads * architecture.head_dim
-    cache = written * width * attended(architecture, prompt + 1, prompt + output - 1)
-    weights = num_passes * weights_read(architecture, pricing.batch_size) / pricing.batch_size
-    return Work(
-        decode_flops(architecture, prompt, output), (weights + cache) * pricing.bytes_per_number
-    )
+    cache = width * attended(architecture, prompt + 1, prompt + output - 1)
+    cache *= num_passes / np.maximum(num_tokens, 1.0)
+    weights = float(weights_read(architecture, pricing.batch_size)) / pricing.batch_size
+    return (num_passes * weights + cache) * pricing.bytes_per_number
 
 
 @dataclass(frozen=True)
@@ -189,6 +177,11 @@ class TokenCounts:
             raise ValueError(
                 f"problem_S has {len(self.problem_S)} samples and output_S {len(self.output_S)}"
             )
+
+    @property
+    def prompt_S(self) -> FloatArray:
+        """Tokens of each sample's prompt."""
+        return self.prompt_P[self.problem_S]
 
     def mean_per_problem(self, value_S: FloatArray) -> FloatArray:
         """Mean over each problem's samples, shape (P,); NaN for a problem without one."""
@@ -221,16 +214,18 @@ def query_costs(
     The prompt is read once a query, whatever the number of samples; what a hosted model's provider
     bills for it is another matter (`Pricing.prompt_is_billed_once`).
     """
-    shape, prompt_S = facts.architecture, tokens.prompt_P[tokens.problem_S]
-    prompt = prefill_work(shape, tokens.prompt_P, pricing)
+    shape, prompt_S, output_S = facts.architecture, tokens.prompt_S, tokens.output_S
     forced_S = np.zeros(1) if tokens.forced_S is None else tokens.forced_S
-    sample = decode_work(shape, prompt_S, tokens.output_S, forced_S, pricing)
-    output = QueryCost(
-        np.zeros_like(tokens.prompt_P), tokens.mean_per_problem(tokens.output_S - forced_S)
-    )
-    costs = _work_costs(prompt, sample, tokens, pricing) | {"output_tokens": output}
+    flops_S = decode_flops(shape, prompt_S, output_S)
+
+    def read() -> FloatArray:
+        return decode_bytes(shape, prompt_S, output_S, forced_S, pricing)
+
+    costs = _computed(shape, tokens, flops_S, read, pricing)
+    written_P = tokens.mean_per_problem(output_S - forced_S)
+    costs["output_tokens"] = QueryCost(np.zeros_like(written_P), written_P)
     if tokens.seconds_per_output_token is not None:
-        costs["accelerator_seconds"] = output * tokens.seconds_per_output_token
+        costs["accelerator_seconds"] = costs["output_tokens"] * tokens.seconds_per_output_token
     return _with_dollars(costs, pricing.tariff(facts.name), tokens, pricing)
 
 
@@ -242,30 +237,37 @@ def scoring_costs(
 
     The prompt is read once a query; every token of an output is read, and none is written.
     """
-    shape, prompt_S = scorer.architecture, tokens.prompt_P[tokens.problem_S]
-    prompt = prefill_work(shape, tokens.prompt_P, pricing)
-    read = prefill_work(shape, tokens.output_S, pricing)
-    flops_S = forward_flops(shape, prompt_S + 1, prompt_S + tokens.output_S)
-    costs = _work_costs(prompt, Work(flops_S, read.bytes), tokens, pricing)
+    shape, prompt_S, output_S = scorer.architecture, tokens.prompt_S, tokens.output_S
+    flops_S = forward_flops(shape, prompt_S + 1, prompt_S + output_S)
+
+    def read() -> FloatArray:
+        return prefill_bytes(shape, output_S, pricing)
+
+    costs = _computed(shape, tokens, flops_S, read, pricing)
     nothing_P = np.zeros_like(tokens.prompt_P)
-    costs |= {"output_tokens": QueryCost(nothing_P, nothing_P)}
+    costs["output_tokens"] = QueryCost(nothing_P, nothing_P)
     return _with_dollars(costs, None, tokens, pricing)
 
 
-def _work_costs(
-    prompt: Work, sample: Work, tokens: TokenCounts, pricing: Pricing
+def _computed(
+    shape: Architecture,
+    tokens: TokenCounts,
+    flops_S: FloatArray,
+    read: Callable[[], FloatArray],
+    pricing: Pricing,
 ) -> dict[str, QueryCost]:
-    costs = {
-        "inference_flops": QueryCost(prompt.flops, tokens.mean_per_problem(sample.flops)),
-    }
+    """FLOPs, and what follows from them and from what is read, where an accelerator is named."""
+    flops_P, mean = prefill_flops(shape, tokens.prompt_P), tokens.mean_per_problem
+    costs = {"inference_flops": QueryCost(flops_P, mean(flops_S))}
     accelerator = pricing.roofline
     if accelerator is not None:
+        prompt = Work(flops_P, prefill_bytes(shape, tokens.prompt_P, pricing))
+        sample = Work(flops_S, read())
         costs["effective_flops"] = QueryCost(
-            prompt.effective_flops(accelerator),
-            tokens.mean_per_problem(sample.effective_flops(accelerator)),
+            prompt.effective_flops(accelerator), mean(sample.effective_flops(accelerator))
         )
         costs["roofline_seconds"] = QueryCost(
-            prompt.seconds(accelerator), tokens.mean_per_problem(sample.seconds(accelerator))
+            prompt.seconds(accelerator), mean(sample.seconds(accelerator))
         )
     return costs
 

@@ -1,4 +1,4 @@
-"""The ledger: where the FLOPs of a run's draws went, per model.
+"""The ledger: what a run spent on each model, in FLOPs by purpose and in seconds of accelerators.
 
 A draw that several strategies asked for was computed once and is booked once. What is in the pool
 and was asked for by none of the run's strategies is not in its traces, so not here.
@@ -8,17 +8,25 @@ Axes: N nodes (rows of the traces), D draws.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scaling_exp.analysis.cost import forward_flops
+from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.types import Architecture, ModelFacts
+
+StringArray = NDArray[np.object_]
 
 PARTS = ("prefill", "cached", "decode", "forced", "scorer", "wasted")
 """Columns of the ledger, FLOPs each; `cached` is what the prefix cache saved, the others were spent.
 """
+KEY = ["model", "key"]
 FOREST = ["model", "strategy", "problem"]
 TRACE_COLUMNS = (
     *FOREST,
@@ -42,22 +50,37 @@ def ledger(
     had an answer. `scorer` reads every accepted answer with its prompt. How much of a prefix was
     cached was measured for the draws that end an answer; of others, all that came before them in
     their forest was, and the prompt was not.
-    Raises ValueError for a column that is missing.
+    Raises ValueError for a column or a parent that is missing.
     """
     _check("traces", traces, TRACE_COLUMNS)
     _check("samples", samples, SAMPLE_COLUMNS)
-    nodes = traces.loc[:, list(TRACE_COLUMNS)].reset_index(drop=True)
-    nodes["depth"] = nodes["path"].str.count(r"\.")
-    nodes["parent"] = nodes["path"].where(nodes["depth"] > 0).str.rpartition(".")[0]
-    nodes["is_used"] = _is_used(nodes)
-    nodes["prefix"] = _prefix(nodes, samples)
-    draws = _draws(nodes, samples)
+    draws = _draws(_Nodes.of(traces, samples), samples)
     rows = [
         {"model": facts.name, **_parts(facts.architecture, mine, scorer), "num_draws": len(mine)}
         for facts in models
-        if not (mine := draws.loc[draws["model"] == facts.name]).empty
+        if len(mine := draws.loc[(draws["model"] == facts.name).to_numpy(bool)])
     ]
     return pd.DataFrame(rows, columns=["model", *PARTS, "num_draws"])
+
+
+def seconds_per_output_token(
+    engines: pd.DataFrame, accelerators_per_replica: int
+) -> dict[str, float]:
+    """Measured accelerator seconds of every model, from one row for every time that a replica held
+    it: from when it was loaded until it had nothing left to draw, prefill and waiting included.
+
+    Models that drew nothing are left out.
+    """
+    seconds, tokens = Counter[str](), Counter[str]()
+    columns = (engines[name].tolist() for name in ("model", "wall_seconds", "output_tokens"))
+    for model, wall, written in zip(*columns, strict=True):
+        seconds[model] += wall
+        tokens[model] += written
+    return {
+        model: accelerators_per_replica * seconds[model] / written
+        for model, written in tokens.items()
+        if written
+    }
 
 
 def _check(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -65,66 +88,123 @@ def _check(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
         raise ValueError(f"the {name} table lacks the columns {', '.join(missing)}; run it again")
 
 
-def _is_used(nodes: pd.DataFrame) -> pd.Series:
-    """Whether an accepted answer ends at a node or below it."""
-    used = nodes["is_accepted"].astype(bool).copy()
-    for depth in range(int(nodes["depth"].max()), 0, -1):
-        below = nodes.loc[used & (nodes["depth"] == depth), [*FOREST, "parent"]].drop_duplicates()
-        above = nodes.loc[nodes["depth"] == depth - 1, [*FOREST, "path"]].reset_index()
-        hit = above.merge(below, left_on=[*FOREST, "path"], right_on=[*FOREST, "parent"])
-        used.loc[hit["index"]] = True
-    return used
+@dataclass(frozen=True)
+class _Nodes:
+    """The forests of all models and strategies as columns; `parent_N` is a node's row, -1 for the
+    prompt's children."""
 
+    model_N: StringArray
+    key_N: StringArray
+    parent_N: IntArray
+    is_accepted_N: NDArray[np.bool_]
+    prompt_N: FloatArray
+    forced_N: FloatArray
+    output_N: FloatArray
 
-def _prefix(nodes: pd.DataFrame, samples: pd.DataFrame) -> pd.Series:
-    """Tokens that the model was given for each node: prompt, ancestors, and what was forced."""
-    prompts = samples.drop_duplicates(["model", "problem"]).set_index(["model", "problem"])
-    roots = pd.MultiIndex.from_frame(nodes[["model", "problem"]])
-    lengths = prompts["num_prompt_tokens"].reindex(roots).to_numpy(np.float64)
-    prefix = pd.Series(lengths, nodes.index) + nodes["num_forced_tokens"]
-    for depth in range(1, int(nodes["depth"].max()) + 1):
-        is_above, is_here = nodes["depth"] == depth - 1, nodes["depth"] == depth
-        above = nodes.loc[is_above, [*FOREST, "path"]].assign(
-            length=prefix[is_above] + nodes.loc[is_above, "num_output_tokens"]
+    @classmethod
+    def of(cls, traces: pd.DataFrame, samples: pd.DataFrame) -> _Nodes:
+        prompts = samples.drop_duplicates(["model", "problem"])
+        lengths = np.append(prompts["num_prompt_tokens"].to_numpy(np.float64), np.nan)
+        return cls(
+            model_N=traces["model"].astype(str).to_numpy(object),
+            key_N=traces["key"].astype(str).to_numpy(object),
+            parent_N=_parents(traces),
+            is_accepted_N=traces["is_accepted"].to_numpy(bool),
+            prompt_N=lengths[_rows_of(traces, prompts, ["model", "problem"])],
+            forced_N=traces["num_forced_tokens"].to_numpy(np.float64),
+            output_N=traces["num_output_tokens"].to_numpy(np.float64),
         )
-        here = nodes.loc[is_here, [*FOREST, "parent"]].merge(
-            above, "left", left_on=[*FOREST, "parent"], right_on=[*FOREST, "path"]
-        )
-        prefix[is_here] = here["length"].to_numpy() + nodes.loc[is_here, "num_forced_tokens"]
-    return prefix
+
+    @cached_property
+    def generations(self) -> list[IntArray]:
+        """Rows of the prompts' children, then those of their children, and so on."""
+        depth_N = np.full(len(self.parent_N), -1)
+        rows, generations = np.flatnonzero(self.parent_N < 0), []
+        while len(rows):
+            depth_N[rows] = len(generations)
+            generations.append(rows)
+            is_next = (self.parent_N >= 0) & (depth_N < 0)
+            is_next[is_next] = depth_N[self.parent_N[is_next]] >= 0
+            rows = np.flatnonzero(is_next)
+        return generations
+
+    def prefix_N(self) -> FloatArray:
+        """Tokens that the model was given: prompt, ancestors, and what was forced."""
+        prefix_N = self.prompt_N + self.forced_N
+        for rows in self.generations[1:]:
+            above = self.parent_N[rows]
+            prefix_N[rows] = prefix_N[above] + self.output_N[above] + self.forced_N[rows]
+        return prefix_N
+
+    def is_used_N(self) -> NDArray[np.bool_]:
+        """Whether an accepted answer ends at a node or below it."""
+        used_N = self.is_accepted_N.copy()
+        for rows in self.generations[:0:-1]:
+            used_N[self.parent_N[rows[used_N[rows]]]] = True
+        return used_N
 
 
-def _draws(nodes: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+def _parents(traces: pd.DataFrame) -> IntArray:
+    """Row of each node's parent in its own forest, -1 where that is the prompt.
+
+    Raises ValueError when it is not in the table.
+    """
+    split = traces["path"].astype(str).str.rpartition(".")
+    above = traces.assign(path=split[0])
+    parent_N = _rows_of(above, traces, [*FOREST, "path"])
+    is_lost = (parent_N < 0) & (split[1] != "").to_numpy(bool)
+    if is_lost.any():
+        lost = traces["path"].astype(str).tolist()[int(is_lost.argmax())]
+        raise ValueError(f"the traces table has node {lost} without its parent; run it again")
+    return parent_N
+
+
+def _rows_of(wanted: pd.DataFrame, table: pd.DataFrame, key: list[str]) -> IntArray:
+    """Row of `table` that has the same key, for every row of `wanted`; -1 where there is none."""
+    both = [pd.MultiIndex.from_arrays([each[k] for k in key]) for each in (table, wanted)]
+    return both[0].get_indexer(both[1]).astype(np.int64)
+
+
+def _draws(nodes: _Nodes, samples: pd.DataFrame) -> pd.DataFrame:
     """One row per draw of a model, with what was cached and whether it came to nothing."""
-    nodes = nodes.sort_values("is_used", ascending=False, kind="stable")
-    draws = nodes.drop_duplicates(["model", "key"]).reset_index(drop=True)
-    leaves = samples.assign(is_cut=samples["truncated"].astype(bool) & samples["answer"].isna())
-    leaves = leaves.drop_duplicates(["model", "key"]).set_index(["model", "key"])
-    leaves = leaves[["num_cached_tokens", "is_cut"]].reindex(
-        pd.MultiIndex.from_frame(draws[["model", "key"]])
+    prefix_N = nodes.prefix_N()
+    every = pd.DataFrame(
+        {
+            "model": nodes.model_N,
+            "key": nodes.key_N,
+            "is_answer": nodes.is_accepted_N,
+            "is_used": nodes.is_used_N(),
+            "given": prefix_N - nodes.forced_N,
+            "prefix": prefix_N,
+            "end": prefix_N + nodes.output_N,
+            "cached": np.where(nodes.parent_N < 0, 0.0, prefix_N - nodes.forced_N),
+        }
     )
-    assumed_D = np.where(draws["depth"] > 0, draws["prefix"] - draws["num_forced_tokens"], 0.0)
-    measured_D = leaves["num_cached_tokens"].to_numpy(np.float64)
-    draws["cached"] = np.where(np.isnan(measured_D), assumed_D, measured_D)
-    draws["is_wasted"] = ~draws["is_used"] | leaves["is_cut"].eq(True).to_numpy(bool)
-    return draws
+    order = ["is_answer", "is_used"]  # what any strategy made of a draw counts
+    draws = every.sort_values(order, ascending=False, kind="stable").drop_duplicates(KEY)
+    leaves = samples.drop_duplicates(KEY)
+    row_D = _rows_of(draws, leaves, KEY)
+    measured_D = np.append(leaves["num_cached_tokens"].to_numpy(np.float64), np.nan)[row_D]
+    is_cut = leaves["truncated"].to_numpy(bool) & leaves["answer"].isna().to_numpy(bool)
+    return draws.assign(
+        cached=np.where(row_D < 0, draws["cached"], measured_D),
+        is_wasted=~draws["is_used"].to_numpy(bool) | np.append(is_cut, False)[row_D],
+    )
 
 
 def _parts(
     shape: Architecture, draws: pd.DataFrame, scorer: Architecture | None
 ) -> dict[str, float]:
-    prefix_D, cached_D = draws["prefix"].to_numpy(), draws["cached"].to_numpy()
-    given_D = prefix_D - draws["num_forced_tokens"].to_numpy()
-    end_D = prefix_D + draws["num_output_tokens"].to_numpy()
+    columns = ("cached", "given", "prefix", "end")
+    cached_D, given_D, prefix_D, end_D = (draws[name].to_numpy(np.float64) for name in columns)
     written_D = forward_flops(shape, prefix_D + 1, end_D - 1)
     is_wasted_D = draws["is_wasted"].to_numpy(bool)
-    is_answer_D = draws["is_accepted"].to_numpy(bool)
-    read_D = 0.0 if scorer is None else forward_flops(scorer, np.ones(len(draws)), end_D)
+    answer_D = end_D[draws["is_answer"].to_numpy(bool)]
     return {
         "prefill": float(forward_flops(shape, cached_D + 1, given_D).sum()),
-        "cached": float(forward_flops(shape, np.ones(len(draws)), cached_D).sum()),
+        "cached": float(forward_flops(shape, 1, cached_D).sum()),
         "decode": float(written_D[~is_wasted_D].sum()),
         "forced": float(forward_flops(shape, np.maximum(cached_D, given_D) + 1, prefix_D).sum()),
-        "scorer": float(np.sum(np.where(is_answer_D, read_D, 0.0))),
+        "scorer": 0.0 if scorer is None else float(forward_flops(scorer, 1, answer_D).sum()),
         "wasted": float(written_D[is_wasted_D].sum()),
     }
