@@ -10,6 +10,7 @@ from scaling_exp.analysis.laws.accuracy import (
     ACCURACY_LAWS,
     LOG_POWER,
     LOGISTIC,
+    SEARCHED_VOTING,
     SIGMOID,
     VOTING,
     fit_accuracy,
@@ -43,7 +44,14 @@ from scaling_exp.analysis.laws.fit import (
     reweighted,
     unresampled,
 )
-from scaling_exp.analysis.laws.joint import JOINT, JOINT_COMPUTE, fit_joint, fit_joint_compute
+from scaling_exp.analysis.laws.joint import (
+    JOINT,
+    JOINT_COMPUTE,
+    PRODUCT,
+    PRODUCT_COMPUTE,
+    fit_joint,
+    fit_joint_compute,
+)
 from scaling_exp.analysis.laws.loss import (
     BESIROGLU_PUBLISHED,
     COMPUTE_ONLY,
@@ -72,7 +80,10 @@ __all__ = [
     "LOG_POWER",
     "MAX_EXTRAPOLATION",
     "POWER",
+    "PRODUCT",
+    "PRODUCT_COMPUTE",
     "SCALED_BETA",
+    "SEARCHED_VOTING",
     "SIGMOID",
     "VOTING",
     "Backtest",

@@ -5,8 +5,6 @@ Axes: M models, K numbers of samples, R rows of the bootstrap, Q parameters, B e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.special import expit, logit
 
@@ -26,7 +24,8 @@ from scaling_exp.analysis.laws.fit import (
 
 def _sigmoid(parameters_RQ: FloatArray, flops_X: FloatArray) -> FloatArray:
     floor, ceiling, middle, slope = (column[:, None] for column in parameters_RQ.T)
-    return floor + (ceiling - floor) * expit(slope * (np.log10(flops_X) - np.log10(middle)))
+    with np.errstate(divide="ignore"):
+        return floor + (ceiling - floor) * expit(slope * (np.log10(flops_X) - np.log10(middle)))
 
 
 def _sigmoid_natural(theta_RQ: FloatArray) -> FloatArray:
@@ -67,7 +66,8 @@ SIGMOID = SearchedLaw(
 
 def _logistic(parameters_RQ: FloatArray, flops_X: FloatArray) -> FloatArray:
     middle, slope = (column[:, None] for column in parameters_RQ.T)
-    return expit(slope * (np.log10(flops_X) - np.log10(middle)))
+    with np.errstate(divide="ignore"):
+        return expit(slope * (np.log10(flops_X) - np.log10(middle)))
 
 
 def _logistic_starts(x_VM: FloatArray, accuracy_M: FloatArray) -> FloatArray:
@@ -89,7 +89,8 @@ LOGISTIC = SearchedLaw(
 
 def _log_power(parameters_RQ: FloatArray, flops_X: FloatArray) -> FloatArray:
     scale, exponent = (column[:, None] for column in parameters_RQ.T)
-    return np.exp(-np.exp(np.log(scale) - exponent * np.log(flops_X)))
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.exp(-np.exp(np.log(scale) - exponent * np.log(flops_X)))
 
 
 def _log_power_starts(x_VM: FloatArray, accuracy_M: FloatArray) -> FloatArray:
@@ -133,17 +134,41 @@ VOTING = Law(
 )
 """Only b is fitted: the limit is computed from the votes, and maj@1 is measured."""
 
+
+def _searched_natural(theta_RQ: FloatArray) -> FloatArray:
+    return np.column_stack([expit(theta_RQ[:, :2]), natural_exp(theta_RQ[:, 2:])])
+
+
+def _searched_starts(x_VM: FloatArray, accuracy_M: FloatArray) -> FloatArray:
+    del x_VM
+    last = float(accuracy_M[-1])
+    limits = [logit(last + (0.999 - last) * share + 1e-3) for share in (0.0, 0.1, 0.4, 0.9)]
+    first = logit(np.clip(accuracy_M[0], 1e-3, 1 - 1e-3))
+    return grid(limits, [first], np.log([0.03, 0.1, 0.3, 0.6, 1.0, 2.0]).tolist())
+
+
+SEARCHED_VOTING = SearchedLaw(
+    name="votes with a limit searched for",
+    formula=VOTING.formula,
+    variables=VOTING.variables,
+    parameters=VOTING.parameters,
+    function=_saturating,
+    natural=_searched_natural,
+    starts=_searched_starts,
+)
+"""The rival: limit, maj@1 and b all from the curve."""
+
+
 NUM_EXPONENTS = 600
 
 
-def fit_votes(ks: Sequence[int], accuracy_RK: FloatArray, limit_R: FloatArray, tail: float) -> Fit:
+def fit_votes(ks_K: FloatArray, accuracy_RK: FloatArray, limit_R: FloatArray, tail: float) -> Fit:
     """Fit `VOTING` to maj@k, k from 1, given its limit (`vote_limit`). Least squares over a grid of exponents.
 
     Raises ValueError when the first k is not 1.
     """
-    ks_K = np.asarray(ks, np.float64)
     if ks_K[0] != 1:
-        raise ValueError(f"{VOTING.name} needs maj@1; the first k is {ks[0]}")
+        raise ValueError(f"{VOTING.name} needs maj@1; the first k is {ks_K[0]:.0f}")
     exponent_B = np.geomspace(0.02, 20, NUM_EXPONENTS)
     gap_R = limit_R - accuracy_RK[:, 0]
     square_R = ((limit_R[:, None] - accuracy_RK) ** 2).sum(axis=1)

@@ -283,8 +283,8 @@ def rank(backtests: Sequence[Backtest]) -> list[Backtest]:
 
 
 def natural_exp(theta_RQ: FloatArray) -> FloatArray:
-    """Positive parameters from any; kept within what a double can hold, so that no search ends in NaN."""
-    return np.exp(np.clip(theta_RQ, -30, 300))
+    """Positive parameters from any, kept within what a double can hold; what goes below e^-30 is 0."""
+    return np.where(theta_RQ > -30, np.exp(np.clip(theta_RQ, -30, 300)), 0.0)
 
 
 def grid(*axes: Sequence[float]) -> FloatArray:

@@ -1,7 +1,7 @@
-"""One law for pre-training and sampling: -log pass@k from parameters N, tokens D and samples k.
+"""Joint laws of pre-training and sampling: -log pass@k from parameters N, tokens D and samples k.
 
-It is additive: what a sample is worth does not depend on the model. Where models differ much that is wrong, and the
-held-out error says so.
+The published one is additive: what a sample takes off the loss does not depend on the model. Where models differ much
+that is wrong, so a product is fitted beside it, and held-out points decide.
 
 Axes: M points (a model at some k), P problems, K numbers of samples, R rows of the bootstrap, Q parameters, S starts.
 """
@@ -43,7 +43,7 @@ def _powers(parameters_RQ: FloatArray, *x: FloatArray) -> FloatArray:
     """E + sum_v A_v x_v^-alpha_v; parameters E, then every scale, then every exponent."""
     num_variables = len(x)
     total_RX = np.repeat(parameters_RQ[:, :1], len(x[0]), axis=1)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", divide="ignore"):
         for v, x_X in enumerate(x):
             scale, exponent = parameters_RQ[:, 1 + v], parameters_RQ[:, 1 + num_variables + v]
             total_RX += np.exp(np.log(scale)[:, None] - exponent[:, None] * np.log(x_X))
@@ -73,9 +73,8 @@ JOINT = SearchedLaw(
     function=_powers,
     natural=natural_exp,
     starts=_starts,
-    is_in_logs=True,
 )
-"""Roberts et al. 2026 (arXiv 2604.01411); least squares in logs."""
+"""Roberts et al. 2026 (arXiv 2604.01411); least squares."""
 
 JOINT_COMPUTE = SearchedLaw(
     name="the joint law of compute",
@@ -85,6 +84,46 @@ JOINT_COMPUTE = SearchedLaw(
     function=_powers,
     natural=natural_exp,
     starts=_starts,
+)
+"""The same for models that differ in one direction only."""
+
+
+def _product(parameters_RQ: FloatArray, *x: FloatArray) -> FloatArray:
+    """A prod_v x_v^-alpha_v; parameters A, then every exponent."""
+    with np.errstate(divide="ignore"):
+        log_RX = np.repeat(np.log(parameters_RQ[:, :1]), len(x[0]), axis=1)
+    for v, x_X in enumerate(x):
+        log_RX -= parameters_RQ[:, 1 + v : 2 + v] * np.log(x_X)
+    return np.exp(np.minimum(log_RX, 700))
+
+
+def _product_starts(x_VM: FloatArray, y_M: FloatArray) -> FloatArray:
+    """Exponents from a grid, through the mean of the logarithms."""
+    exponents = grid(*[(0.1, 0.5)] * len(x_VM))
+    scale = np.log(y_M).mean() + exponents @ np.log(x_VM).mean(axis=1)
+    return np.column_stack([scale, np.log(exponents)])
+
+
+PRODUCT = SearchedLaw(
+    name="the product law",
+    formula="E[-log pass@k] = A / (N^alpha D^beta k^gamma)",
+    variables=(PARAMETERS, TOKENS, SAMPLES),
+    parameters=("A", "alpha", "beta", "gamma"),
+    function=_product,
+    natural=natural_exp,
+    starts=_product_starts,
+    is_in_logs=True,
+)
+"""The joint law's rival: every sample takes the same share of what is left, whatever the model; a line in logs."""
+
+PRODUCT_COMPUTE = SearchedLaw(
+    name="the product law of compute",
+    formula="E[-log pass@k] = A / (C^alpha k^gamma)",
+    variables=(COMPUTE, SAMPLES),
+    parameters=("A", "alpha", "gamma"),
+    function=_product,
+    natural=natural_exp,
+    starts=_product_starts,
     is_in_logs=True,
 )
 """The same for models that differ in one direction only."""
@@ -95,19 +134,23 @@ def fit_joint(
     num_tokens_M: FloatArray,
     num_samples_M: FloatArray,
     observations: Observations,
+    law: SearchedLaw = JOINT,
 ) -> Fit:
-    """Fit `JOINT` to -log pass@k (positive). Raises ValueError for fewer than eight points, or where N or D takes
+    """Fit `JOINT` or `PRODUCT` to -log pass@k (positive). Raises ValueError for too few points, or where N or D takes
     fewer than three values."""
     for name, values_M in (("N", num_parameters_M), ("D", num_tokens_M)):
         if len(np.unique(values_M)) < 3:
-            raise ValueError(f"{JOINT.name} needs three different values of {name}")
+            raise ValueError(f"{law.name} needs three different values of {name}")
     x_VM = np.array([num_parameters_M, num_tokens_M, num_samples_M], np.float64)
-    return fit_law(JOINT, x_VM, observations)
+    return fit_law(law, x_VM, observations)
 
 
 def fit_joint_compute(
-    pretraining_flops_M: FloatArray, num_samples_M: FloatArray, observations: Observations
+    pretraining_flops_M: FloatArray,
+    num_samples_M: FloatArray,
+    observations: Observations,
+    law: SearchedLaw = JOINT_COMPUTE,
 ) -> Fit:
-    """Fit `JOINT_COMPUTE`."""
+    """Fit `JOINT_COMPUTE` or `PRODUCT_COMPUTE`."""
     x_VM = np.array([pretraining_flops_M, num_samples_M], np.float64)
-    return fit_law(JOINT_COMPUTE, x_VM, observations)
+    return fit_law(law, x_VM, observations)

@@ -7,14 +7,21 @@ beside it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scaling_exp.analysis.answers import Answer
-from scaling_exp.analysis.laws import sampling, training
-from scaling_exp.analysis.laws.findings import Findings
 from scaling_exp.analysis.laws.fit import MAX_EXTRAPOLATION, NUM_ROWS
-from scaling_exp.analysis.laws.readings import Readings, read
+from scaling_exp.analysis.laws.parts.accuracy import accuracy
+from scaling_exp.analysis.laws.parts.coverage import coverage
+from scaling_exp.analysis.laws.parts.downstream import downstream
+from scaling_exp.analysis.laws.parts.findings import WIDE, Findings
+from scaling_exp.analysis.laws.parts.joint import joint
+from scaling_exp.analysis.laws.parts.loss import loss
+from scaling_exp.analysis.laws.parts.models import Sureness, usable
+from scaling_exp.analysis.laws.parts.readings import Readings, read
+from scaling_exp.analysis.laws.parts.votes import votes
 from scaling_exp.analysis.study import Study
 
 
@@ -34,14 +41,14 @@ class Laws:
         """Fit, judge and draw every law that the study allows."""
         findings = Findings()
         readings = read(study)
-        sure = training.Sureness(study.resamples.confidence, study.seed, self.held_out_share)
-        models = training.usable(study.models, findings)
-        sampling.coverage(readings, study.seed, findings)
-        sampling.votes(readings, study.seed, findings)
-        training.accuracy(readings.one_sample, models, sure, findings)
-        training.loss(models, sure, findings)
-        training.downstream(readings.one_sample, models, sure, findings)
-        training.joint(readings, models, sure, findings)
+        sure = Sureness(study.resamples.confidence, study.seed, self.held_out_share)
+        models = usable(study.models, findings)
+        coverage(readings, study.seed, findings)
+        votes(readings, study.seed, findings)
+        accuracy(readings.one_sample, models, sure, findings)
+        loss(models, sure, findings)
+        downstream(readings.one_sample, models, sure, findings)
+        joint(readings, models, sure, findings)
         return Answer(
             name="laws",
             question="Which law holds, and how far may it be trusted?",
@@ -57,13 +64,40 @@ def _sentences(findings: Findings) -> list[str]:
     if not findings.parameters:
         reasons = "; ".join(findings.refusals[:3]) or "nothing was measured under one strategy"
         return [f"The data cannot tell which law holds: {reasons}."]
-    told = findings.sentences or [
-        "Laws were fitted, but none could be judged by points that it had not seen: do not extrapolate from them."
-    ]
-    refused = len(findings.refusals)
-    if refused:
-        told = [*told, f"Not fitted or not judged, with the reason in the table: {refused} cases."]
+    told = [_first_sentence(findings), *findings.sentences, *_weakly(findings)]
+    if findings.refusals:
+        told.append(
+            f"Not fitted or not judged: {len(findings.refusals)} cases, with reasons in the table."
+        )
     return told
+
+
+def _first_sentence(findings: Findings) -> str:
+    """The winner of each quantity, if any was judged."""
+    winners: dict[str, Counter[str]] = {}
+    for row in findings.judgements:
+        if row["place"] == 1:
+            winners.setdefault(str(row["what"]), Counter())[str(row["law"])] += 1
+    if not winners:
+        return "The data cannot tell which law holds: none could be judged by points that it had not seen."
+    told = "; ".join(f"{what}: {laws.most_common(1)[0][0]}" for what, laws in winners.items())
+    return (
+        f"The laws that came closest to points they had not seen: {told}. None is to be trusted beyond"
+        f" {MAX_EXTRAPOLATION:g} times its data, and each only as far as its held-out error says."
+    )
+
+
+def _weakly(findings: Findings) -> list[str]:
+    fits: dict[tuple[object, ...], bool] = {}
+    for row in findings.parameters:
+        key = (row["what"], row["of"], row["law"])
+        fits[key] = fits.get(key, False) or row["identified"] != "yes"
+    if not any(fits.values()):
+        return []
+    return [
+        f"In {sum(fits.values())} of {len(fits)} fits some parameter is not pinned down (an interval over a factor of"
+        f" {WIDE:g}, or a bound): use their forecasts with their bands, not their parameters."
+    ]
 
 
 def _assumptions(readings: Readings) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scaling_exp.analysis.answers import Plot, Series
 from scaling_exp.analysis.estimators import BoolArray, FloatArray
+from scaling_exp.analysis.intervals import Estimate
 from scaling_exp.analysis.laws.fit import (
     MAX_EXTRAPOLATION,
     Backtest,
@@ -22,7 +23,10 @@ from scaling_exp.analysis.laws.fit import (
 )
 
 T = TypeVar("T")
-NUM_SHOWN = 60
+MAX_SHOWN = 5
+NUM_PLACES = 60
+WIDE = 10.0
+"""An interval wider than this factor leaves a parameter open."""
 
 
 @dataclass
@@ -54,6 +58,7 @@ class Findings:
                     "low": estimate.low,
                     "high": estimate.high,
                     "error": fit.error,
+                    "identified": identified(estimate),
                     "num_points": len(fit.y_M),
                     "num_resamples": fit.num_rows,
                 }
@@ -110,6 +115,14 @@ class Findings:
         return {name: table for name, table in tables.items() if len(table)}
 
 
+def identified(estimate: Estimate) -> str:
+    """Whether an interval pins a parameter down. At a bound: the data ask for a simpler law."""
+    low, high = sorted((abs(estimate.low), abs(estimate.high)))
+    if estimate.value == 0 or (low == high and estimate.value != 1):
+        return "at a bound"
+    return "weakly" if high > WIDE * low else "yes"
+
+
 def line(name: str, x_X: FloatArray, band: Band, is_beyond: bool, model: str | None) -> Series:
     """A fit as a line with its band, inside its data or beyond them."""
     has_band = bool(np.isfinite(band.low).all())
@@ -127,8 +140,8 @@ def line(name: str, x_X: FloatArray, band: Band, is_beyond: bool, model: str | N
 def lines(fit: Fit, name: str, model: str | None) -> list[Series]:
     """A law of one variable: over its data, and beyond their upper end as far as it may be extrapolated."""
     low, high = float(fit.x_VM[0].min()), float(fit.x_VM[0].max())
-    inside_X = np.geomspace(low, high, NUM_SHOWN)
-    beyond_X = np.geomspace(high, high * MAX_EXTRAPOLATION, NUM_SHOWN // 2)
+    inside_X = np.geomspace(low, high, NUM_PLACES)
+    beyond_X = np.geomspace(high, high * MAX_EXTRAPOLATION, NUM_PLACES // 2)
     return [
         line(name, inside_X, fit.predict(inside_X), False, model),
         line(f"{name}, extrapolated", beyond_X, fit.extrapolate(beyond_X), True, model),
@@ -154,3 +167,33 @@ def spread_out(items: Sequence[T], number: int) -> list[T]:
     if len(items) <= number:
         return list(items)
     return [items[round(i * (len(items) - 1) / (number - 1))] for i in range(number)]
+
+
+def best_first(fits: Sequence[Fit], ranked: Sequence[Backtest]) -> list[Fit]:
+    """Fits in the order of their laws' back-tests; those that were not judged come last."""
+    place: dict[str, int] = {}
+    for each in ranked:
+        place.setdefault(each.law, len(place))
+    return sorted(fits, key=lambda fit: place.get(fit.law.name, len(place)))
+
+
+def mean_error(tested: Sequence[Sequence[Backtest]]) -> dict[str, float]:
+    """Of each law, the root mean square of its held-out errors; smallest first."""
+    errors: dict[str, list[float]] = {}
+    for ranked in tested:
+        for each in ranked:
+            errors.setdefault(each.law, []).append(each.error_held_out)
+    means = {law: float(np.sqrt(np.mean(np.square(own)))) for law, own in errors.items()}
+    return dict(sorted(means.items(), key=lambda item: item[1]))
+
+
+def verdict(subject: str, ranked: Sequence[Backtest], unit: str, factor: float) -> str:
+    """Which law foretold the points held out best, in one sentence; `factor` turns errors into `unit`."""
+    best = ranked[0]
+    others = "; ".join(f"{b.law}: {factor * b.error_held_out:.3g}" for b in ranked[1:])
+    weak = ", a weak test" if best.num_held_out == 1 else ""
+    return (
+        f"{subject}: fitted to {best.num_fitted} models, {best.law} foretells the {best.num_held_out} of"
+        f" {best.held_out} best{weak}: {factor * best.error_held_out:.3g} {unit} off"
+        + (f" ({others})." if others else ".")
+    )

@@ -22,6 +22,8 @@ from scaling_exp.analysis.laws.fit import NUM_ROWS
 from scaling_exp.analysis.study import Study
 from scaling_exp.types import ModelFacts
 
+NUM_VOTES = 16
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -105,7 +107,9 @@ def _is_replayed(attempts: Attempts, selector: str) -> bool:
 
 def _of_attempts(attempts: Attempts, selector: str, weights_RP: FloatArray) -> Reading:
     if selector == "voting" and attempts.votes is not None:
-        ks_K = np.unique([*(2 ** np.arange(attempts.max_k.bit_length())), attempts.max_k])
+        # Odd numbers only: a vote of two is a toss between them, so maj@2 is maj@1, and would bend a fit.
+        ks_K = 2 * np.unique(np.round((np.geomspace(1, attempts.max_k, NUM_VOTES) - 1) / 2)) + 1
+        ks_K = np.unique(np.minimum(ks_K, attempts.max_k - 1 + attempts.max_k % 2)).astype(np.int64)
         accuracy_PK = maj_at_k(attempts.votes, ks_K.tolist()).values_PK
     else:
         ks_K = spaced_ks(attempts.max_k)
