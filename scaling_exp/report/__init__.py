@@ -10,9 +10,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from scaling_exp.analysis import Analysis, AnalysisSettings, analyse
+from scaling_exp.report import answers
+from scaling_exp.report.browser import embedded_samples
+from scaling_exp.report.charts import ordered_models
 from scaling_exp.report.figures import write_figures
 from scaling_exp.report.page import page_html
 from scaling_exp.store import RunFolder
@@ -22,17 +23,13 @@ __all__ = ["redraw", "write_report"]
 
 
 def write_report(
-    run_dir: pathlib.Path,
-    analysis: Analysis,
-    samples: pd.DataFrame,
-    problems: pd.DataFrame,
-    manifest: Mapping[str, object],
+    run_dir: pathlib.Path, analysis: Analysis, manifest: Mapping[str, object]
 ) -> pathlib.Path:
-    """Write `report.html`, `figures/*.png` and four CSVs into `run_dir`; the path of the page.
+    """Write `report.html`, `figures/*.png`, a CSV of every table, and `answers/*.csv` into
+    `run_dir`; the path of the page.
 
-    `samples` and `problems` are the tables of the run, `manifest` its record: run_id, created,
-    command, overrides, config, versions, git_commit, hardware, models, task, generation. What the
-    manifest lacks is shown as not recorded.
+    Samples to browse are read from `samples.parquet` and `problems.parquet` in `run_dir`, where
+    they are; `manifest` is the record of the run. What is missing is shown as not recorded.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     tables = {
@@ -40,12 +37,17 @@ def write_report(
         "lifetimes": analysis.lifetimes,
         "ladder": analysis.models,
         "exchange": analysis.exchange,
+        "ledger": analysis.ledger,
+        "variance": analysis.variance,
     }
     for name, table in tables.items():
-        table.to_csv(run_dir / f"{name}.csv", index=False)
+        if len(table.columns):
+            table.to_csv(run_dir / f"{name}.csv", index=False)
+    answers.write_tables(analysis.answers, run_dir)
     write_figures(analysis, run_dir / "figures")
+    embedded = embedded_samples(run_dir, ordered_models(analysis.models))
     page = run_dir / "report.html"
-    page.write_text(page_html(analysis, samples, problems, manifest), encoding="utf-8")
+    page.write_text(page_html(analysis, embedded, manifest), encoding="utf-8")
     return page
 
 
@@ -57,11 +59,10 @@ def redraw(folder: RunFolder) -> tuple[Analysis, pathlib.Path]:
     """
     manifest = folder.read_manifest()
     samples = folder.read_table("samples").to_pandas()
-    problems = folder.read_table("problems").to_pandas()
     analysis = analyse(samples, model_facts(manifest), _settings(manifest["analysis"]))
     verdict = {**analysis.verdict, "sentences": list(analysis.sentences)}
     folder.write_json("verdict", verdict)
-    return analysis, write_report(folder.path, analysis, samples, problems, manifest)
+    return analysis, write_report(folder.path, analysis, manifest)
 
 
 def model_facts(manifest: Mapping[str, Any]) -> list[ModelFacts]:

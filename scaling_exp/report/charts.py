@@ -1,43 +1,71 @@
-"""What the plots draw, as plain lists: lines cut out of the analysis tables, read by both the page
-and the PNGs.
+"""What the plots of every run draw, as plain lists: lines cut out of the analysis tables, read by
+both the page and the PNGs.
 
 Knows the analysis columns and nothing of how a line looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from scaling_exp.analysis import Analysis
+from scaling_exp.analysis.cost import AXES
 
-SELECTORS = ("voting", "oracle")
+SELECTORS = ("voting", "weighted_voting", "best_of", "oracle")
+"""How one answer is chosen among several, in the order in which the page offers them. A single
+answer ("single") needs no selector."""
+NUM_SAMPLES = {"k": "samples a query, k"}
+MAX_MATCHES = 300
 
 
 @dataclass(frozen=True)
 class Line:
-    """One model under one strategy and selector: parallel lists over k, ascending. A single point
-    is a marker.
+    """One model under one strategy and selector at one level: parallel lists over k, ascending.
 
-    `flops` is per query, or over the lifetime where `num_queries` is set. `is_frontier` is empty
-    per query.
+    `costs` has a list for every axis that is known for at least one point. A single point is a
+    marker.
     """
 
     model: int
     strategy: str
     selector: str
     level: str
+    k: list[float]
+    accuracy: list[float]
+    low: list[float]
+    high: list[float]
+    costs: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A line over the lifetime of a number of queries: total FLOPs, pre-training included."""
+
+    model: int
+    strategy: str
+    selector: str
     num_queries: float
     k: list[float]
     accuracy: list[float]
     low: list[float]
     high: list[float]
     flops: list[float]
-    output_tokens: list[float]
     is_frontier: list[bool]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """By how much an oracle is ahead of a selector, over k."""
+
+    model: int
+    strategy: str
+    selector: str
+    level: str
+    k: list[float]
+    gap: list[float]
 
 
 @dataclass(frozen=True)
@@ -67,111 +95,162 @@ def ordered_models(models: pd.DataFrame) -> list[str]:
     return list(models.sort_values(["num_parameters", "pretraining_flops", "model"])["model"])
 
 
+def known_axes(curves: pd.DataFrame) -> dict[str, str]:
+    """The axes along which the cost of at least one point is known, with their labels; the number
+    of samples last."""
+    known = {
+        name: label
+        for name, label in AXES.items()
+        if name in curves and np.isfinite(curves[name].to_numpy(np.float64)).any()
+    }
+    return {name: _capital(label) for name, label in (known | NUM_SAMPLES).items()}
+
+
+def _capital(label: str) -> str:
+    return label[:1].upper() + label[1:]
+
+
 def query_lines(curves: pd.DataFrame, names: Sequence[str]) -> list[Line]:
-    """Accuracy against inference FLOPs per query: one line per model, strategy, selector and
-    level."""
+    """Accuracy and costs per query: one line per model, strategy, selector and level."""
+    axes = [axis for axis in known_axes(curves) if axis not in NUM_SAMPLES]
     grouped = curves.groupby(["model", "strategy", "selector", "level"])
-    lines = [_line(rows, names, "inference_flops") for _, rows in grouped]
-    return sorted(lines, key=_place)
+    lines = [
+        Line(
+            model=names.index(str(model)),
+            strategy=str(strategy),
+            selector=str(selector),
+            level=str(level),
+            **_accuracies(rows),
+            costs={axis: _column(rows, axis) for axis in axes},
+        )
+        for (model, strategy, selector, level), rows in _ascending(grouped)
+    ]
+    return sorted(lines, key=lambda line: (line.model, line.strategy, line.selector, line.level))
 
 
-def lifetime_lines(lifetimes: pd.DataFrame, names: Sequence[str]) -> list[Line]:
-    """Accuracy against total FLOPs: one line per number of queries, model, strategy and
-    selector."""
-    grouped = lifetimes.groupby(["model", "strategy", "selector", "num_queries"])
-    lines = [_line(rows, names, "total_flops") for _, rows in grouped]
-    return sorted(lines, key=_place)
+def lifetime_lines(lifetimes: pd.DataFrame, names: Sequence[str]) -> list[Lifetime]:
+    """Accuracy against total FLOPs: one line per number of queries, model, strategy and selector;
+    points of unknown cost are left out."""
+    known = lifetimes.loc[np.isfinite(lifetimes["total_flops"].to_numpy(np.float64))]
+    grouped = known.groupby(["model", "strategy", "selector", "num_queries"])
+    lines = [
+        Lifetime(
+            model=names.index(str(model)),
+            strategy=str(strategy),
+            selector=str(selector),
+            num_queries=float(num_queries),
+            **_accuracies(rows),
+            flops=_column(rows, "total_flops"),
+            is_frontier=[bool(on) for on in rows["on_frontier"]],
+        )
+        for (model, strategy, selector, num_queries), rows in _ascending(grouped)
+    ]
+    return sorted(lines, key=lambda line: (line.model, line.strategy, line.selector))
 
 
-def _place(line: Line) -> tuple[int, str, str, str]:
-    return (line.model, line.strategy, line.selector, line.level)
+def _ascending(grouped) -> list[tuple[tuple, pd.DataFrame]]:
+    return [(key, rows.sort_values("k")) for key, rows in grouped]
 
 
-def _line(rows: pd.DataFrame, names: Sequence[str], flops: str) -> Line:
-    rows = rows.sort_values("k")
-    first = rows.to_dict("records")[0]
-
-    def column(name: str) -> list[float]:
-        return [float(value) for value in rows[name]] if name in rows else []
-
-    return Line(
-        model=names.index(str(first["model"])),
-        strategy=str(first["strategy"]),
-        selector=str(first["selector"]),
-        level=str(first.get("level", "all")),
-        num_queries=float(first.get("num_queries", np.nan)),
-        k=column("k"),
-        accuracy=column("accuracy"),
-        low=column("accuracy_low"),
-        high=column("accuracy_high"),
-        flops=column(flops),
-        output_tokens=column("output_tokens"),
-        is_frontier=[value > 0 for value in column("on_frontier")],
-    )
+def _accuracies(rows: pd.DataFrame) -> dict[str, list[float]]:
+    columns = {"k": "k", "accuracy": "accuracy", "low": "accuracy_low", "high": "accuracy_high"}
+    return {name: _column(rows, column) for name, column in columns.items()}
 
 
-def matches(analysis: Analysis, names: Sequence[str]) -> list[Match]:
+def _column(rows: pd.DataFrame, name: str) -> list[float]:
+    return [float(value) for value in rows[name]]
+
+
+def shown_level(lines: Sequence[Line]) -> str:
+    """The level to show first: all problems together, or the first level where there is no such
+    mean."""
+    levels = {line.level for line in lines}
+    return "all" if "all" in levels or not levels else ordered_levels(lines)[0]
+
+
+def gaps(lines: Sequence[Line]) -> list[Gap]:
+    """The selection gap, oracle minus selected, wherever both were measured with several samples."""
+    oracle = {
+        (line.model, line.strategy, line.level): dict(zip(line.k, line.accuracy, strict=True))
+        for line in lines
+        if line.selector == "oracle"
+    }
+    found = []
+    for line in lines:
+        best = oracle.get((line.model, line.strategy, line.level), {})
+        if line.selector == "oracle" or len(line.k) < 2:
+            continue
+        points = [(k, best[k] - a) for k, a in zip(line.k, line.accuracy, strict=True) if k in best]
+        if points:
+            k, gap = (list(column) for column in zip(*points, strict=True))
+            found.append(Gap(line.model, line.strategy, line.selector, line.level, k, gap))
+    return found
+
+
+def matches(
+    exchange: pd.DataFrame,
+    pretraining: Mapping[str, float],
+    lines: Sequence[Line],
+    names: Sequence[str],
+) -> list[Match]:
     """The pairs of the exchange table that the smaller model reaches, as points of the iso-accuracy
-    plot.
+    plot: those of the largest models where there are more than `MAX_MATCHES`.
 
     FLOPs at `k_match` are read off the smaller model's curve: they are linear in k (prompt once,
     decode k times).
     """
-    pretraining = dict(
-        zip(analysis.models["model"], analysis.models["pretraining_flops"], strict=True)
-    )
-    lines = [line for line in query_lines(analysis.curves, names) if line.level == "all"]
+    flops = _flops_of_k(lines)
     found = []
-    for row in analysis.exchange.to_dict("records"):
-        smaller, larger, selector = (str(row[name]) for name in ("smaller", "larger", "selector"))
-        flops = {
-            name: _flops_of_k(lines, names.index(name), selector) for name in (smaller, larger)
-        }
-        if not np.isfinite(row["k_match"]) or any(len(ks) == 0 for ks, _ in flops.values()):
+    for row in exchange.to_dict("records"):
+        smaller, larger = names.index(row["smaller"]), names.index(row["larger"])
+        selector = str(row["selector"])
+        own, other = flops.get((smaller, selector)), flops.get((larger, selector))
+        if own is None or other is None or not np.isfinite(row["k_match"]):
             continue
-        at = {
-            end: float(np.interp(row.get(f"k_match{end}", np.nan), *flops[smaller]))
-            for end in ("", "_low", "_high")
-        }
+        at = [float(np.interp(row[f"k_match{end}"], *own)) for end in ("", "_low", "_high")]
         found.append(
             Match(
-                smaller=names.index(smaller),
-                larger=names.index(larger),
+                smaller=smaller,
+                larger=larger,
                 selector=selector,
                 accuracy=float(row["accuracy_target"]),
                 k=float(row["k_match"]),
-                inference_smaller=at[""],
-                inference_smaller_low=at["_low"],
-                inference_smaller_high=at["_high"],
-                inference_larger=float(np.interp(1.0, *flops[larger])),
-                pretraining_smaller=float(pretraining[smaller]),
-                pretraining_larger=float(pretraining[larger]),
+                inference_smaller=at[0],
+                inference_smaller_low=at[1],
+                inference_smaller_high=at[2],
+                inference_larger=float(np.interp(1.0, *other)),
+                pretraining_smaller=float(pretraining[row["smaller"]]),
+                pretraining_larger=float(pretraining[row["larger"]]),
             )
         )
-    return found
+    found.sort(key=lambda match: (-match.larger, match.selector, match.smaller))
+    return found[:MAX_MATCHES]
 
 
 def _flops_of_k(
-    lines: Sequence[Line], model: int, selector: str
+    lines: Sequence[Line],
+) -> dict[tuple[int, str], tuple[list[float], list[float]]]:
+    """k and FLOPs per query of the longest curve over all problems, by model and selector."""
+    longest: dict[tuple[int, str], tuple[list[float], list[float]]] = {}
+    for line in lines:
+        flops = line.costs.get("inference_flops", [])
+        if line.level != "all" or not flops or not np.isfinite(flops).all():
+            continue
+        before = longest.get((line.model, line.selector), ([], []))
+        if len(line.k) > len(before[0]):
+            longest[line.model, line.selector] = (line.k, flops)
+    return longest
+
+
+def frontier(
+    lines: Sequence[Lifetime], num_queries: float, *, of_oracle: bool
 ) -> tuple[list[float], list[float]]:
-    """k and FLOPs per query of the longest curve of a model under a selector; empty without one."""
-    own = [line for line in lines if line.model == model and line.selector == selector]
-    longest = max(own, key=lambda line: len(line.k), default=None)
-    return ([], []) if longest is None else (longest.k, longest.flops)
-
-
-def of_selector(lines: Sequence[Line], selector: str, num_queries: float) -> list[Line]:
-    """The lifetime lines of one frontier: what a user could run (voting and single answers), or the
-    oracle apart."""
-    family = ("oracle",) if selector == "oracle" else ("voting", "single")
-    return [line for line in lines if line.selector in family and line.num_queries == num_queries]
-
-
-def frontier(lines: Sequence[Line]) -> tuple[list[float], list[float]]:
-    """Total FLOPs and accuracy of the points on the compute-optimal frontier, cheapest first."""
+    """Total FLOPs and accuracy on the compute-optimal frontier, cheapest first: of what a user
+    could run, or of the oracle apart."""
     points = sorted(
         (flops, accuracy)
         for line in lines
+        if line.num_queries == num_queries and (line.selector == "oracle") == of_oracle
         for flops, accuracy, on in zip(line.flops, line.accuracy, line.is_frontier, strict=True)
         if on
     )
@@ -190,12 +269,19 @@ def ordered_levels(lines: Sequence[Line]) -> list[str]:
     return sorted({line.level for line in lines} - {"all"}, key=place)
 
 
-def by_level(lines: Sequence[Line]) -> list[list[Line]]:
-    """Curves over k cut by level: a group for each model, strategy and selector, its levels in
-    order."""
+def difficulties(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """The ways in which problems are sorted by difficulty: the task's own levels, and quintiles of
+    how often the models are right; each with its levels in order."""
     levels = ordered_levels(lines)
+    quintiles = [level for level in levels if level.startswith("quintile")]
+    own = [level for level in levels if level not in quintiles]
+    return {name: of for name, of in (("level", own), ("quintile", quintiles)) if of}
+
+
+def by_level(lines: Sequence[Line], levels: Sequence[str]) -> list[list[Line]]:
+    """Lines cut by level: a group for each model, strategy and selector, its levels in order."""
     groups: dict[tuple[int, str, str], list[Line]] = {}
     for line in lines:
-        if line.level != "all" and len(line.k) > 1:
+        if line.level in levels:
             groups.setdefault((line.model, line.strategy, line.selector), []).append(line)
     return [sorted(group, key=lambda line: levels.index(line.level)) for group in groups.values()]

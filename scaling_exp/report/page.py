@@ -1,335 +1,209 @@
-"""The self-contained HTML page: verdict, plots, tables, provenance and samples in one file that
-opens no connection.
+"""The page of one run: the verdict card, what was measured, the answers, how the run went, and its
+samples.
 
-A content security policy allows exactly the scripts written here, by hash, and no network; data is
-embedded as JSON that cannot end its own element. What the run did not record is said to be missing.
+A part of which nothing is known is left out of the page, or says what is not known.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from importlib.resources import files
-from string import Template
-
-import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from scaling_exp.analysis import Analysis
-from scaling_exp.report import browser, charts, tables, wording
-from scaling_exp.report.palette import DARK_SPAN, LIGHT_SPAN, model_colours
+from scaling_exp.report import answers, card, charts, health, ledger, tables, wording
+from scaling_exp.report.browser import Embedded
+from scaling_exp.report.charts import Lifetime
+from scaling_exp.report.document import Section, coloured_models, document, resource
 from scaling_exp.report.tables import Row
-from scaling_exp.report.wording import Format, interval, number, text
+from scaling_exp.report.wording import text
 
-TILES: tuple[tuple[str, str, Format, str], ...] = (
-    ("Samples to match", "k_match", wording.words, "samples per query, by majority vote"),
-    (
-        "Exchange rate",
-        "exchange_rate",
-        wording.times,
-        "less pre-training for ten times the inference, along the ladder",
-    ),
-    (
-        "Crossover",
-        "crossover_queries",
-        wording.words,
-        "queries, up to which the smaller model is the cheaper choice",
-    ),
+SCRIPTS = ("base", "plots", "accuracy", "answers", "tables", "samples", "start")
+QUESTION = (
+    "For the next unit of compute, is it better to pre-train a bigger model or to let a smaller one "
+    "think longer?"
 )
 
 
-UNKNOWN, UNLIMITED = "cannot be told", "without limit"
-WORDS = (UNKNOWN, UNLIMITED)
-
-
-def page_html(
-    analysis: Analysis,
-    samples: pd.DataFrame,
-    problems: pd.DataFrame,
-    manifest: Mapping[str, object],
-) -> str:
-    """The whole page as one string, about 5 to 8 MB, of which plotly.js is 4.8 and samples at most
-    2.5."""
+def page_html(analysis: Analysis, embedded: Embedded | None, manifest: Row) -> str:
+    """The whole page as one string, about 5 to 9 MB, of which plotly.js is 4.8 and samples at most
+    3.6. `embedded` is None where no samples are known."""
     names = charts.ordered_models(analysis.models)
-    embedded = browser.embedded_samples(samples, problems, names)
-    payload = page_data(analysis, embedded, names)
-    script, plotly = _resource("page.js"), get_plotlyjs()
-    return Template(_resource("page.html")).substitute(
-        policy=_policy(plotly, script),
-        title=text(f"scaling_exp report {manifest.get('run_id') or ''}".strip()),
-        css=_resource("page.css"),
+    opening = (
+        '<section id="verdict" aria-labelledby="question">'
+        '<p class="eyebrow">Inference scaling against pre-training scaling</p>'
+        f'<h1 id="question">{QUESTION}</h1>'
+        f"{card.verdict_card(analysis.verdict, analysis.sentences)}</section>"
+    )
+    return document(
+        title=f"scaling_exp report {manifest.get('run_id') or ''}".strip(),
         run_line=_run_line(manifest),
-        sentences="".join(
-            f"<p>{wording.sentence(sentence)}</p>" for sentence in analysis.sentences
-        ),
-        tiles=_tiles(analysis.verdict),
-        confidence=_confidence(analysis.verdict),
-        ladder=_ladder(analysis, names),
-        exchange=_exchange(analysis, names),
-        generation=_generation(manifest, names),
-        reproduce=_reproduce(manifest),
-        assumptions=_assumptions(analysis.verdict),
-        extent=_extent(embedded),
-        data=json_for_html(payload),
-        plotly=plotly,
-        script=script,
+        opening=opening,
+        sections=list(_sections(analysis, embedded, manifest, names)),
+        data=page_data(analysis, embedded, names),
+        scripts=SCRIPTS,
     )
 
 
-def page_data(
-    analysis: Analysis, embedded: browser.Embedded, names: list[str]
-) -> dict[str, object]:
-    """What page.js reads: lines, frontiers, matches, colours and the sample browser."""
+def page_data(analysis: Analysis, embedded: Embedded | None, names: list[str]) -> dict[str, object]:
+    """What the page's script reads: lines, frontiers, matches, answers, colours and the sample
+    browser."""
     lines = charts.query_lines(analysis.curves, names)
     lifetimes = charts.lifetime_lines(analysis.lifetimes, names)
-    queries = sorted({line.num_queries for line in lifetimes})
-    palette = zip(
-        names,
-        model_colours(len(names), LIGHT_SPAN),
-        model_colours(len(names), DARK_SPAN),
-        strict=True,
+    pretraining = dict(
+        zip(analysis.models["model"], analysis.models["pretraining_flops"], strict=True)
     )
-    draws = [draw for problem in embedded.problems for draw in problem.draws]
-    widest = max(draws, key=lambda draw: draw.num_samples, default=None)
+    matches = charts.matches(analysis.exchange, pretraining, lines, names)
     return {
-        "models": [{"name": name, "light": light, "dark": dark} for name, light, dark in palette],
-        "curves": [asdict(line) for line in lines],
-        "lifetimes": [asdict(line) for line in lifetimes],
-        "frontiers": _frontiers(lifetimes, queries),
-        "matches": [asdict(match) for match in charts.matches(analysis, names)],
-        "queries": queries,
+        "models": coloured_models(names),
+        "axes": charts.known_axes(analysis.curves),
+        "selectors": [
+            name for name in charts.SELECTORS if name in set(analysis.curves["selector"])
+        ],
+        "strategies": sorted({line.strategy for line in lines if len(line.k) > 1}),
+        "level": charts.shown_level(lines),
         "levels": charts.ordered_levels(lines),
-        "num_strategies": len({draw.strategy for draw in draws}),
-        "browser": {
-            **asdict(embedded),
-            "first_draw": f"{widest.model} {widest.strategy}" if widest else None,
-        },
+        "difficulties": charts.difficulties(lines),
+        "curves": [asdict(line) for line in lines],
+        "gaps": [asdict(gap) for gap in charts.gaps(lines)],
+        "lifetimes": [asdict(line) for line in lifetimes],
+        "queries": sorted({line.num_queries for line in lifetimes}),
+        "frontiers": list(_frontiers(lifetimes)),
+        "matches": [asdict(match) for match in matches],
+        "answers": answers.answers_data(analysis.answers, names),
+        "line_colours": answers.line_colours(analysis.answers),
+        "browser": None if embedded is None else asdict(embedded),
     }
 
 
-def json_for_html(payload: object) -> str:
-    """JSON that is safe inside a script element: no `<`, `>`, `&`, U+2028 or U+2029; not-a-number
-    as null."""
-    written = json.dumps(
-        _plain(payload), ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    )
-    for character in "<>&\u2028\u2029":
-        written = written.replace(character, f"\\u{ord(character):04x}")
-    return written
+def _frontiers(lifetimes: Sequence[Lifetime]) -> Iterator[dict[str, object]]:
+    for num_queries in sorted({line.num_queries for line in lifetimes}):
+        for of_oracle in (False, True):
+            flops, accuracy = charts.frontier(lifetimes, num_queries, of_oracle=of_oracle)
+            yield {
+                "num_queries": num_queries,
+                "of_oracle": of_oracle,
+                "flops": flops,
+                "accuracy": accuracy,
+            }
 
 
-def _plain(value: object) -> object:
-    """Numbers to six significant digits, NaN and infinities to null, lone surrogates replaced."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(nested) for key, nested in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(nested) for nested in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    return value
-
-
-def _frontiers(lifetimes: list[charts.Line], queries: list[float]) -> list[dict[str, object]]:
-    found = []
-    for num_queries in queries:
-        for selector in charts.SELECTORS:
-            flops, accuracy = charts.frontier(charts.of_selector(lifetimes, selector, num_queries))
-            found.append(
-                {
-                    "num_queries": num_queries,
-                    "selector": selector,
-                    "flops": flops,
-                    "accuracy": accuracy,
-                }
-            )
-    return found
-
-
-def _resource(name: str) -> str:
-    return (files("scaling_exp.report") / name).read_text(encoding="utf-8")
-
-
-def _policy(*scripts: str) -> str:
-    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+def _sections(
+    analysis: Analysis, embedded: Embedded | None, manifest: Row, names: list[str]
+) -> Iterator[Section]:
+    yield from _measured(analysis, names)
+    yield from (answers.answer_section(answer, names) for answer in analysis.answers)
+    yield from _about_the_run(analysis, manifest, names)
+    yield _samples(embedded)
+    yield Section(
+        "The run", "reproduce", "Reproduce", "How to reproduce", health.reproduce(manifest)
     )
 
 
-def _run_line(manifest: Mapping[str, object]) -> str:
-    return " · ".join(text(manifest[key]) for key in ("run_id", "created") if manifest.get(key))
-
-
-def _confidence(verdict: Mapping[str, object]) -> str:
-    confidence = verdict.get("confidence")
-    return f"{100 * confidence:g} %" if isinstance(confidence, float) else "bootstrap"
-
-
-def _assumptions(verdict: Mapping[str, object]) -> str:
-    assumptions = verdict.get("assumptions")
-    if not isinstance(assumptions, (list, tuple)):
-        return f"<p>{wording.MISSING}</p>"
-    return f'<ul class="assumptions">{"".join(f"<li>{text(one)}</li>" for one in assumptions)}</ul>'
-
-
-def _tiles(verdict: Mapping[str, object]) -> str:
-    """Three numbers of the verdict, each for voting and, below it, for the oracle."""
-    selectors = _mapping(verdict, "selectors")
-    voting, oracle = _mapping(selectors, "voting"), _mapping(selectors, "oracle")
-    written = "".join(
-        _tile(*tile, _quantity(voting, tile[1]), _quantity(oracle, tile[1])) for tile in TILES
+def _measured(analysis: Analysis, names: list[str]) -> Iterator[Section]:
+    """The plots and tables of every run, as far as there is something to show."""
+    group, lines = "Measured", charts.query_lines(analysis.curves, names)
+    sure = card.confidence(analysis.verdict)
+    accuracy = resource("accuracy.html").replace("$confidence", sure)
+    yield Section(group, "accuracy", "Accuracy and cost", "Accuracy against cost", accuracy)
+    lifetimes = charts.lifetime_lines(analysis.lifetimes, names)
+    lifetime = resource("lifetime.html") if lifetimes else UNKNOWN_COST
+    yield Section(
+        group, "lifetime", "Lifetime", "Accuracy against compute over a lifetime", lifetime
     )
-    return f'<div class="tiles">{written}</div>{_pair_line(verdict, voting)}'
-
-
-def _tile(heading: str, name: str, write: Format, means: str, voting: Row, oracle: Row) -> str:
-    value, span = _value(voting, write), _span(voting, write)
-    words = " words" if value in WORDS else ""
-    beside = ", ".join(part for part in (_value(oracle, write), _span(oracle, write)) if part)
-    return (
-        f'<div class="tile" data-tile="{name}"><h3>{heading}</h3><p class="big{words}">{value}</p>'
-        f'<p class="interval">{span or "no interval"}</p><p class="means">{means}</p>'
-        f'<p class="oracle">With the oracle: <b>{beside}</b></p></div>'
+    yield Section(
+        group, "exchange", "Exchange", "Equal accuracy, two ways to pay", _exchange(analysis, names)
     )
+    if charts.gaps(lines):
+        gap = resource("gap.html")
+        yield Section(group, "gap", "Selection gap", "What the selector leaves on the table", gap)
+    if charts.difficulties(lines):
+        level = resource("difficulty.html")
+        yield Section(group, "difficulty", "Difficulty", "Where the samples help", level)
+    yield Section(group, "ladder", "Ladder", "The ladder", _ladder(analysis, names))
 
 
-def _value(quantity: Row, write: Format) -> str:
-    value = quantity.get("value")
-    if wording.is_missing(value):
-        return UNKNOWN
-    return UNLIMITED if value == "inf" else number(_float(value), write)
-
-
-def _span(quantity: Row, write: Format) -> str:
-    return interval(_float(quantity.get("low")), _float(quantity.get("high")), write)
-
-
-def _quantity(selector: Row, name: str) -> Row:
-    return _mapping(selector if name == "exchange_rate" else _mapping(selector, "headline"), name)
-
-
-def _pair_line(verdict: Row, voting: Row) -> str:
-    pair = _mapping(voting, "headline")
-    if not pair:
-        return '<p class="pairline">No pair of models could be matched by voting.</p>'
-    smaller, larger = (_mapping(pair, end).get("name") for end in ("smaller", "larger"))
-    target = _float(_mapping(pair, "accuracy_target").get("value"))
-    return (
-        f'<p class="pairline"><b>{text(smaller)}</b> standing in for <b>{text(larger)}</b>, at '
-        f"{number(target, wording.percent)} accuracy. Ranges are {_confidence(verdict)} intervals "
-        f"over {text(verdict.get('num_problems'))} problems; the oracle is a bound that no user "
-        "can reach.</p>"
-    )
-
-
-def _mapping(parent: Row, key: str) -> Row:
-    nested = parent.get(key)
-    return nested if isinstance(nested, Mapping) else {}
-
-
-def _float(value: object) -> float:
-    """A number of the verdict, in which infinity is "inf" and what is missing is None."""
-    return float(value) if isinstance(value, (int, float, str)) else math.nan
-
-
-def _ladder(analysis: Analysis, names: list[str]) -> str:
-    return (
-        '<p class="lead">Every model, what its pre-training cost, and what one and many samples '
-        "reach. maj@k is voting, pass@k the oracle.</p>" + tables.ladder(analysis.models, names)
-    )
+UNKNOWN_COST = (
+    '<p class="lead">Not known: total compute needs the tokens of a query, the parameters of every '
+    "model and the tokens that it was trained on, and these data do not have all three.</p>"
+)
 
 
 def _exchange(analysis: Analysis, names: list[str]) -> str:
+    if not len(analysis.exchange):
+        return (
+            '<p class="lead">No two models of different pre-training compute have several samples a '
+            "problem, so there is no pair to exchange.</p>"
+        )
     return (
-        '<p class="lead">How many samples k the smaller model needs to equal one of the larger, '
-        "how many times its inference compute per query that is, how many times less "
-        "pre-training the smaller took, and the number of queries up to which it is cheaper in "
-        "all.</p>"
+        resource("exchange.html")
         + tables.exchange(analysis.exchange, names)
         + '<p class="note">Not reached: no number of samples drawn here was enough. '
         "Crossover ∞: the smaller model is cheaper at any number of queries.</p>"
     )
 
 
-def _generation(manifest: Mapping[str, object], names: list[str]) -> str:
-    models = _mapping(manifest, "generation")
-    rows = {name: each for name, each in models.items() if isinstance(each, Mapping)}
-    table = tables.generation(rows, names)
-    session = _mapping(manifest, "session")
-    pairs = [
-        ("Wall time, start of Ray to the last draw", _measured(session, "wall_seconds", _seconds)),
-        ("To the first draw", _measured(session, "seconds_to_first_draw", _seconds)),
-        (
-            "Replicas' time in which no tokens were made",
-            _measured(session, "share_without_tokens", wording.percent),
-        ),
-    ]
+def _ladder(analysis: Analysis, names: list[str]) -> str:
     return (
-        '<p class="lead">How full the engines were kept. Occupancy is the share of batch slots in '
-        "use; until the last job: before the engine only drains. The same for every replica is in "
-        f"<code>engines.parquet</code>.</p>{table}{tables.facts(pairs)}"
+        '<div class="caption-head"><p class="lead">Every model, what its pre-training cost, and what '
+        "one and many samples reach. maj@k is voting, pass@k the oracle.</p>"
+        '<a class="file" href="ladder.csv">CSV</a></div>' + tables.ladder(analysis.models, names)
     )
 
 
-def _measured(record: Row, key: str, write: Callable[[float], str]) -> str | None:
-    value = record.get(key)
-    return write(value) if isinstance(value, (int, float)) else None
+def _about_the_run(analysis: Analysis, manifest: Row, names: list[str]) -> Iterator[Section]:
+    if len(analysis.ledger):
+        body = (
+            '<div class="caption-head"><p class="lead">Every forward pass that was paid for, by what '
+            "it was for. The number after a bar is its total; what a prefix cache saved was not "
+            'computed.</p><a class="file" href="ledger.csv">CSV</a></div>'
+            + ledger.stacked(analysis.ledger)
+            + tables.details("The ledger as numbers", tables.frame(analysis.ledger, names))
+        )
+        yield Section("The run", "ledger", "Ledger", "Where the FLOPs went", body)
+    if manifest.get("generation"):
+        body = health.health(manifest, analysis.models, names)
+    else:
+        body = (
+            '<p class="lead">How these samples were drawn is not recorded: neither how full the '
+            "engines were nor what failed.</p>"
+        )
+    yield Section("The run", "health", "Run health", "How the run went", body)
 
 
-def _seconds(value: float) -> str:
-    return f"{wording.significant(value)} s"
+def _samples(embedded: Embedded | None) -> Section:
+    if embedded is None or not embedded.problems:
+        body = (
+            '<p class="lead">There are no samples to browse: these data are counts or points, '
+            "without the answers behind them.</p>"
+        )
+    else:
+        body = resource("samples.html").replace("$extent", _extent(embedded))
+    return Section("The run", "samples", "Samples", "Samples", body)
 
 
-def _reproduce(manifest: Mapping[str, object]) -> str:
-    command = manifest.get("command")
-    if isinstance(command, (list, tuple)):
-        command = " ".join(map(str, command))
-    overrides = manifest.get("overrides")
-    if isinstance(overrides, (list, tuple)):
-        overrides = " ".join(map(str, overrides)) or "none"
-    pairs = [
-        ("Run", manifest.get("run_id")),
-        ("Created", manifest.get("created")),
-        ("Overrides", overrides),
-        ("Git commit", manifest.get("git_commit")),
-        ("Hardware", _inline(manifest.get("hardware"))),
-        ("Task", _inline(manifest.get("task"))),
-        ("Versions", _inline(manifest.get("versions"))),
-    ]
-    shown = wording.MISSING if command is None else text(command)
-    return (
-        f'<pre class="block" tabindex="0">{shown}</pre>{tables.facts(pairs)}'
-        + _details("Configuration, resolved", manifest.get("config"))
-        + _details("Models", manifest.get("models"))
+def _extent(embedded: Embedded) -> str:
+    is_all = embedded.num_samples_shown == embedded.num_samples
+    rule = (
+        ""
+        if is_all
+        else " Problems are chosen with a fixed seed and spread over the levels; of each draw some "
+        "right, wrong, truncated and unparsable samples are kept. Votes are counted over all "
+        "samples of a problem."
     )
-
-
-def _details(summary: str, value: object) -> str:
-    body = text(tables.yaml_like(value)) if value else wording.MISSING
-    block = f'<pre class="block" tabindex="0">{body}</pre>'
-    return f"<details><summary>{summary}</summary>{block}</details>"
-
-
-def _inline(value: object) -> str | None:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {nested}" for key, nested in value.items()) or None
-    return None if value is None else str(value)
-
-
-def _extent(embedded: browser.Embedded) -> str:
+    told = any(one.prompt for one in embedded.problems), bool(embedded.texts)
+    lacks = {
+        (True, True): "",
+        (False, True): " The prompts were not imported.",
+        (True, False): " The texts were not imported: only answers can be shown.",
+        (False, False): " Neither prompts nor texts were imported: only answers can be shown.",
+    }[told]
     return (
         f"This page carries {wording.whole(embedded.num_samples_shown)} of "
         f"{wording.whole(embedded.num_samples)} samples, from {len(embedded.problems)} of "
-        f"{wording.whole(embedded.num_problems)} problems, chosen with a fixed seed and spread "
-        f"over the levels. "
-        "Votes are counted over all samples of a problem. The full set is in "
+        f"{wording.whole(embedded.num_problems)} problems.{rule}{lacks} The full set is in "
         "<code>samples.parquet</code>."
     )
+
+
+def _run_line(manifest: Row) -> str:
+    return " · ".join(text(manifest[key]) for key in ("run_id", "created") if manifest.get(key))

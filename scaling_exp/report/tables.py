@@ -1,17 +1,31 @@
 """The page's tables and lists as HTML. A value that is absent is shown as absent; an absent column
-is left out."""
+is left out.
+
+Every table can be sorted in the page; one of too many rows is cut, and says so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from pandas.api import types as dtypes
 
 from scaling_exp.report import wording
 from scaling_exp.report.wording import Format, interval, number, text
 
 Row = Mapping[str, object]
+MAX_ROWS = 150
+LONG = 32
+"""Characters beyond which a cell's words may break over lines."""
+ROUNDING = 1e-9
+SHARES = (
+    *("accuracy", "share", "greedy", "error_rate", "coverage", "gap", "utilisation", "utilization"),
+    *("pass@", "maj@", "best@"),
+)
+"""A column whose name holds one of these, and whose values lie between -1 and 1, is a percentage."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,7 @@ LADDER = (
     Column("num_parameters", "Parameters N", wording.parameters),
     Column("pretraining_tokens", "Tokens D", wording.power),
     Column("pretraining_flops", "FLOPs 6ND", wording.power),
-    Column("loss", "Held-out loss", wording.significant),
+    Column("pretraining_loss", "Held-out loss", wording.significant),
     Column("greedy", "Greedy", wording.percent),
 )
 
@@ -50,10 +64,10 @@ GENERATION = (
     Column("wall_seconds", "Wall time, s", wording.significant),
     Column("tokens_per_second", "Tokens/s", wording.significant),
     Column("occupancy", "Occupancy", wording.percent),
-    Column("full_occupancy", "until the last job", wording.percent),
-    Column("drain_share", "Drain, share of time", wording.percent),
-    Column("queue_wait_seconds", "Wait of a request, s", wording.significant),
-    Column("prefix_cache_hit_rate", "Prefix-cache hits", wording.percent),
+    Column("full_occupancy", "until last job", wording.percent),
+    Column("drain_share", "Drain", wording.percent),
+    Column("queue_wait_seconds", "Wait, s", wording.significant),
+    Column("prefix_cache_hit_rate", "Cache hits", wording.percent),
     Column("preemptions", "Pre-emptions", wording.whole),
     Column("load_seconds", "Load, s", wording.significant),
 )
@@ -63,11 +77,11 @@ def ladder(models: pd.DataFrame, names: Sequence[str]) -> str:
     """One row per model, smallest first: size, pre-training, and accuracy with one and with all
     samples."""
     known = {column.name: column for column in LADDER}
-    shares = [name for name in models if name not in known and name != "model"]
-    columns = [column for column in LADDER if column.name in models] + [
-        Column(str(name), _heading(str(name)), wording.percent) for name in shares
-    ]
-    records = {str(row["model"]): row for row in models.to_dict("records")}
+    models = models.dropna(axis="columns", how="all")
+    others = [str(name) for name in models if name not in known and name != "model"]
+    columns = [column for column in LADDER if column.name in models]
+    columns += _numeric(models[others])
+    records = {str(row["model"]): row for row in _records(models)}
     rows = [((_model(name, names),), records[name]) for name in names]
     return _table(("Model",), columns, rows)
 
@@ -77,7 +91,11 @@ def exchange(table: pd.DataFrame, names: Sequence[str]) -> str:
     columns = [column for column in EXCHANGE if column.name in table]
     rows = [
         (
-            (_model(row["smaller"], names), _model(row["larger"], names), text(row["selector"])),
+            (
+                _model(row["smaller"], names),
+                _model(row["larger"], names),
+                text(wording.heading(str(row["selector"]))),
+            ),
             row,
         )
         for row in _informative_first(table, names)
@@ -86,15 +104,14 @@ def exchange(table: pd.DataFrame, names: Sequence[str]) -> str:
 
 
 def _informative_first(table: pd.DataFrame, names: Sequence[str]) -> list[dict[str, object]]:
-    """Voting before the oracle, pairs that match before those that do not, then the largest model
-    to match."""
+    """The oracle last, pairs that match before those that do not, then the largest model to
+    match."""
 
     def place(row: Row) -> tuple[bool, bool, int, int]:
         smaller, larger = names.index(str(row["smaller"])), names.index(str(row["larger"]))
-        return (row["selector"] != "voting", wording.is_missing(row["k_match"]), -larger, smaller)
+        return (row["selector"] == "oracle", wording.is_missing(row["k_match"]), -larger, smaller)
 
-    records = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    return sorted(records, key=place)
+    return sorted(_records(table), key=place)
 
 
 def generation(statistics: Mapping[str, Row], names: Sequence[str]) -> str:
@@ -105,10 +122,70 @@ def generation(statistics: Mapping[str, Row], names: Sequence[str]) -> str:
     return _table(("Model",), GENERATION, rows)
 
 
+def frame(table: pd.DataFrame, names: Sequence[str]) -> str:
+    """Any table: words to the left, then numbers, whose `_low` and `_high` columns become ranges
+    under them."""
+    words = [str(name) for name in table if not _is_number(table[name])]
+    rows = [
+        ([_word(row[name], names) for name in words], row) for row in _records(table.head(MAX_ROWS))
+    ]
+    others = table[[name for name in table if name not in words]]
+    leads = [text(wording.heading(name)) for name in words]
+    return _table(leads, _numeric(others), rows, num_rows=len(table))
+
+
+def _is_number(column: pd.Series) -> bool:
+    return dtypes.is_numeric_dtype(column) and not dtypes.is_bool_dtype(column)
+
+
+def _numeric(table: pd.DataFrame) -> list[Column]:
+    """The numeric columns of a table, but for the ends of intervals."""
+    names = [str(name) for name in table]
+    ends = {f"{name}_{end}" for name in names for end in ("low", "high")}
+    return [
+        Column(name, wording.heading(name.removesuffix("_share")), _format(name, table[name]))
+        for name in names
+        if name not in ends
+    ]
+
+
+def _format(name: str, column: pd.Series) -> Format:
+    values = column.dropna().to_numpy(np.float64)
+    is_share = any(part in name for part in SHARES)
+    if is_share and (np.abs(values) <= 1 + ROUNDING).all():
+        return wording.percent
+    return (
+        wording.whole if dtypes.is_integer_dtype(column) and name[:4] == "num_" else wording.power
+    )
+
+
+def _word(value: object, names: Sequence[str]) -> str:
+    if wording.is_missing(value):
+        return wording.DASH
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    written = _model(value, names)
+    return f'<span class="long">{written}</span>' if len(str(value)) > LONG else written
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, object]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """A description list; None is shown as not recorded."""
     items = "".join(f"<dt>{text(term)}</dt><dd>{text(value)}</dd>" for term, value in pairs)
     return f'<dl class="facts">{items}</dl>'
+
+
+def bullets(items: Iterable[object]) -> str:
+    """A list of sentences."""
+    return f'<ul class="bullets">{"".join(f"<li>{text(one)}</li>" for one in items)}</ul>'
+
+
+def details(summary: str, body: str) -> str:
+    """Markup that opens when it is asked for, and on paper."""
+    return f"<details><summary>{text(summary)}</summary>{body}</details>"
 
 
 def yaml_like(value: object, depth: int = 0) -> str:
@@ -127,10 +204,6 @@ def _yaml_tail(nested: object, depth: int) -> str:
     return f" {'null' if nested is None else nested}\n"
 
 
-def _heading(name: str) -> str:
-    return name.replace("_", " ").replace(" share", "").capitalize() if "@" not in name else name
-
-
 def _model(name: object, names: Sequence[str]) -> str:
     at = names.index(name) if isinstance(name, str) and name in names else None
     swatch = "" if at is None else f'<i class="swatch" data-swatch="{at}"></i>'
@@ -140,28 +213,36 @@ def _model(name: object, names: Sequence[str]) -> str:
 def _cell(row: Row, column: Column) -> str:
     value = row.get(column.name)
     if wording.is_missing(value):
-        return f"<td>{column.missing}</td>"
+        return f'<td data-sort="">{column.missing}</td>'
     ends = interval(row.get(f"{column.name}_low"), row.get(f"{column.name}_high"), column.write)
     ends = f'<span class="range">{ends}</span>' if ends else ""
-    return f"<td>{number(value, column.write)}{ends}</td>"
+    return f'<td data-sort="{value}">{number(value, column.write)}{ends}</td>'
 
 
 def _table(
-    leads: Sequence[str], columns: Sequence[Column], rows: Sequence[tuple[Sequence[str], Row]]
+    leads: Sequence[str],
+    columns: Sequence[Column],
+    rows: Sequence[tuple[Sequence[str], Row]],
+    num_rows: int | None = None,
 ) -> str:
     """Lead cells (markup, text from outside already escaped), then a cell for each column."""
     if not rows:
         return '<p class="note missing">Not recorded.</p>'
+    num_rows = len(rows) if num_rows is None else num_rows
     head = "".join(f'<th scope="col" class="text">{lead}</th>' for lead in leads)
     head += "".join(f'<th scope="col">{text(column.heading)}</th>' for column in columns)
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>'
-        + "".join(f'<td class="text">{cell}</td>' for cell in rest)
-        + "".join(_cell(row, column) for column in columns)
-        + "</tr>"
-        for (first, *rest), row in rows
-    )
+    body = "".join(_row(cells, row, columns) for cells, row in rows[:MAX_ROWS])
+    cut = num_rows - min(len(rows), MAX_ROWS)
+    note = f'<p class="note">{wording.whole(cut)} more rows are in the CSV.</p>' if cut else ""
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Table, scrolls sideways">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table, scrolls">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
     )
+
+
+def _row(cells: Sequence[str], row: Row, columns: Sequence[Column]) -> str:
+    words = [
+        f'<th scope="row" class="text">{cell}</th>' if at == 0 else f'<td class="text">{cell}</td>'
+        for at, cell in enumerate(cells)
+    ]
+    return f"<tr>{''.join(words)}{''.join(_cell(row, column) for column in columns)}</tr>"

@@ -11,6 +11,9 @@ import math
 import re
 from collections.abc import Callable
 
+import numpy as np
+import pandas as pd
+
 Format = Callable[[float], str]
 
 MISSING = '<span class="missing">not recorded</span>'
@@ -23,10 +26,10 @@ def text(value: object) -> str:
 
 
 def sentence(written: str) -> str:
-    """A sentence of the verdict; ranges and percentages do not break over lines."""
+    """A sentence of an answer; ranges and percentages do not break over lines."""
     kept = re.sub(r"(?<=\d) %", "\u00a0%", text(written))
     return re.sub(
-        r"\d[\w.+]*-(?:\d[\w.+]*|unbounded)",
+        r"(?<![\w.-])\d[\w.+]*-(?:\d[\w.+]*|unbounded)(?![\w-])",
         lambda found: f'<span class="whole">{found[0].replace("-", "–")}</span>',
         kept,
     )
@@ -86,16 +89,23 @@ def parameters(value: float) -> str:
     return significant(value)
 
 
+def heading(name: str) -> str:
+    """A column's or a law's name as it is read: underscores are spaces, the first letter a capital.
+    Names with a digit in place of k (maj@64) stay."""
+    spaced = name.replace("_", " ").strip()
+    return spaced if "@" in spaced else spaced[:1].upper() + spaced[1:]
+
+
 def is_missing(value: object) -> bool:
     """True for None and NaN: what was not measured or is undefined."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def number(value: object, write: Format) -> str:
     """`write(value)`, or a dash for None and NaN."""
     if is_missing(value):
         return DASH
-    assert isinstance(value, (int, float)), value
+    assert isinstance(value, (int, float, np.number)), value
     return write(float(value))
 
 

@@ -1,0 +1,146 @@
+"""How a run went: how full its engines were, what the prefix cache saved, what failed, and how it
+can be made again.
+
+It reads the manifest, in which anything may be missing: what is not recorded is said so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from scaling_exp.report import tables, wording
+from scaling_exp.report.card import mapping
+from scaling_exp.report.tables import Row
+from scaling_exp.report.wording import Format, text
+
+MAX_SET_ASIDE = 50
+
+
+def health(manifest: Row, models: pd.DataFrame, names: Sequence[str]) -> str:
+    """Numbers at a glance, a row a model, and the jobs that were set aside."""
+    recorded = mapping(manifest, "generation")
+    rows = {name: each for name, each in recorded.items() if isinstance(each, Mapping)}
+    session = mapping(manifest, "session")
+    pairs = [
+        ("Wall time, start of Ray to the last draw", _written(session, "wall_seconds", _seconds)),
+        ("To the first draw", _written(session, "seconds_to_first_draw", _seconds)),
+        (
+            "Replicas' time in which no tokens were made",
+            _written(session, "share_without_tokens", wording.percent),
+        ),
+    ]
+    return (
+        f"{_glance(rows, models, manifest)}"
+        '<p class="lead">Occupancy is the share of batch slots in use; until last job: before the '
+        "engine only drains; drain: the share of time in which it does; wait: from asking for a draw to "
+        "its start. The same for every replica is in <code>engines.parquet</code>.</p>"
+        f"{tables.generation(rows, names)}{tables.facts(pairs)}{_set_aside(manifest)}"
+    )
+
+
+def _glance(rows: Mapping[str, Row], models: pd.DataFrame, manifest: Row) -> str:
+    """Six numbers over all models, weighted by tokens or draws."""
+    set_aside = manifest.get("set_aside")
+    num_set_aside = float(len(set_aside)) if isinstance(set_aside, list) else None
+    preemptions = [
+        float(each["preemptions"]) for each in rows.values() if _has(each, "preemptions")
+    ]
+    numbers: list[tuple[str, float | None, Format, bool]] = [
+        ("Occupancy", _mean(rows, "occupancy", "output_tokens"), wording.percent, False),
+        (
+            "Prefix-cache hits",
+            _mean(rows, "prefix_cache_hit_rate", "num_draws"),
+            wording.percent,
+            False,
+        ),
+        ("Pre-emptions", sum(preemptions) if preemptions else None, wording.whole, True),
+        ("Jobs set aside", num_set_aside, wording.whole, True),
+        ("Truncated samples", _share(models, "truncated_share"), wording.percent, True),
+        ("Without an answer", _share(models, "unparsable_share"), wording.percent, True),
+    ]
+    items = "".join(_stat(*each) for each in numbers)
+    return f'<dl class="glance">{items}</dl>'
+
+
+def _stat(label: str, value: float | None, write: Format, is_trouble: bool) -> str:
+    shown = wording.number(value, write)
+    mark = ' class="trouble"' if is_trouble and value else ""
+    return f"<div{mark}><dt>{label}</dt><dd>{shown}</dd></div>"
+
+
+def _has(record: Row, *keys: str) -> bool:
+    return all(isinstance(record.get(key), (int, float)) for key in keys)
+
+
+def _mean(rows: Mapping[str, Row], name: str, weight: str) -> float | None:
+    known = [(row[name], row[weight]) for row in rows.values() if _has(row, name, weight)]
+    if not known or not sum(weight for _, weight in known):
+        return None
+    values, weights = zip(*known, strict=True)
+    return float(np.average(values, weights=weights))
+
+
+def _share(models: pd.DataFrame, name: str) -> float | None:
+    """The mean over models, each of which drew the same problems."""
+    return float(models[name].mean()) if name in models and models[name].notna().any() else None
+
+
+def _set_aside(manifest: Row) -> str:
+    jobs = manifest.get("set_aside")
+    if not isinstance(jobs, list) or not jobs:
+        return ""
+    table = pd.DataFrame([{str(k): str(v) for k, v in job.items()} for job in jobs])
+    shown = [name for name in ("model", "problem", "reason") if name in table]
+    return (
+        '<h3>Set aside</h3><p class="lead">These jobs could not be drawn; their problems are left '
+        "out for every model. The same command tries them again.</p>"
+        + tables.frame(table[shown].head(MAX_SET_ASIDE), ())
+    )
+
+
+def _written(record: Row, key: str, write: Format) -> str | None:
+    value = record.get(key)
+    return write(value) if isinstance(value, (int, float)) else None
+
+
+def _seconds(value: float) -> str:
+    return f"{wording.significant(value)} s"
+
+
+def reproduce(manifest: Row) -> str:
+    """The command, what it ran on, and the resolved configuration."""
+    pairs = [
+        ("Run", manifest.get("run_id")),
+        ("Created", manifest.get("created")),
+        ("Source", _inline(manifest.get("source"))),
+        ("Git commit", manifest.get("git_commit")),
+        ("Hardware", _inline(manifest.get("hardware"))),
+        ("Task", _inline(manifest.get("task"))),
+        ("Versions", _inline(manifest.get("versions"))),
+    ]
+    command = _joined(manifest.get("command"))
+    shown = wording.MISSING if command is None else text(command)
+    return (
+        f'<pre class="block" tabindex="0">{shown}</pre>'
+        f"{tables.facts(pair for pair in pairs if pair[0] != 'Source' or pair[1])}"
+        + _block("Configuration, resolved", manifest.get("config"))
+        + _block("Models", manifest.get("models"))
+    )
+
+
+def _block(summary: str, value: object) -> str:
+    body = text(tables.yaml_like(value)) if value else wording.MISSING
+    return tables.details(summary, f'<pre class="block" tabindex="0">{body}</pre>')
+
+
+def _joined(value: object) -> object:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _inline(value: object) -> str | None:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {nested}" for key, nested in value.items()) or None
+    return None if value is None else str(value)
