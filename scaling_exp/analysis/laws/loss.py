@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 
 from scaling_exp.analysis.estimators import FloatArray
 from scaling_exp.analysis.laws.fit import (
@@ -177,14 +177,10 @@ class LossLaw:
         return share ** (-1 / self.beta)
 
     def optimal_size(self, pretraining_flops: float) -> float:
-        """N that reaches the lowest loss with 6ND = C."""
-        log_low, log_high = 0.0, np.log(pretraining_flops / 6)
-
-        def excess(log_n: float) -> float:
-            num_parameters = np.exp(log_n)
-            return log_n + np.log(self.optimal_tokens(num_parameters)) - log_high
-
-        return float(np.exp(brentq(excess, log_low, log_high)))
+        """N that reaches the lowest loss with 6ND = C: G (C/6)^(beta / (alpha + beta)) (arXiv 2203.15556, eq. 4)."""
+        both = self.alpha + self.beta
+        scale = (self.alpha * self.a / (self.beta * self.b)) ** (1 / both)
+        return scale * (pretraining_flops / 6) ** (self.beta / both)
 
 
 HOFFMANN_PUBLISHED = LossLaw(

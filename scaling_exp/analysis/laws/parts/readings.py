@@ -8,6 +8,7 @@ Axes: P problems, K numbers of samples, R rows of the bootstrap (row 0: the data
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,11 +60,11 @@ class Readings:
 
 def read(study: Study) -> Readings:
     """Of the strategy whose coverage is known for most models at most k; of single answers, that of most models."""
-    rows = study.curves[study.curves["level"] == "all"]
+    rows = _where(study.curves, level="all")
     weights_RP = study.resamples.weights_RP[: NUM_ROWS + 1]
-    sampled = _widest(rows[rows["selector"] == "oracle"])
-    voted = sampled or _widest(rows[rows["selector"] == "voting"])
-    lone = _widest(rows[rows["selector"] == "single"])
+    sampled = _widest(_where(rows, selector="oracle"))
+    voted = sampled or _widest(_where(rows, selector="voting"))
+    lone = _widest(_where(rows, selector="single"))
     return Readings(
         strategy=voted or lone,
         weights_RP=weights_RP,
@@ -74,28 +75,32 @@ def read(study: Study) -> Readings:
     )
 
 
+def _where(rows: pd.DataFrame, **columns: str) -> pd.DataFrame:
+    masks = [(rows[name] == value).to_numpy(bool) for name, value in columns.items()]
+    return rows.loc[np.logical_and.reduce(masks)]
+
+
 def _widest(rows: pd.DataFrame) -> str:
     """The strategy held by most models, then with most points, then by name; empty where there is none."""
     if rows.empty:
         return ""
-    of_strategy = rows.groupby("strategy")["model"].agg(["nunique", "size"])
-    order = sorted(of_strategy.index, key=lambda s: (*(-of_strategy.loc[s]), s))
-    return str(order[0])
+    pairs = list(zip(rows["strategy"].tolist(), rows["model"].tolist(), strict=True))
+    num_points = Counter(strategy for strategy, _ in pairs)
+    num_models = Counter(strategy for strategy, _ in set(pairs))
+    return min(num_points, key=lambda s: (-num_models[s], -num_points[s], s))
 
 
 def _readings(
     study: Study, rows: pd.DataFrame, selector: str, strategy: str, weights_RP: FloatArray
 ) -> list[Reading]:
-    is_mine = (rows["selector"] == selector) & (rows["strategy"] == strategy)
-    mine = rows[is_mine.to_numpy(bool)]
+    mine = _where(rows, selector=selector, strategy=strategy)
     drawn = {a.facts.name: a for a in study.attempts if a.strategy == strategy}
     readings = []
     for facts in study.models:
         if facts.name in drawn and _is_replayed(drawn[facts.name], selector):
             readings.append(_of_attempts(drawn[facts.name], selector, weights_RP))
-        elif (mine["model"] == facts.name).any():
-            own = mine[(mine["model"] == facts.name).to_numpy(bool)]
-            readings.append(_of_points(study, facts, own.sort_values("k")))
+        elif facts.name in set(mine["model"].tolist()):
+            readings.append(_of_points(study, facts, _where(mine, model=facts.name)))
     return readings
 
 
@@ -120,6 +125,7 @@ def _of_attempts(attempts: Attempts, selector: str, weights_RP: FloatArray) -> R
 
 def _of_points(study: Study, facts: ModelFacts, own: pd.DataFrame) -> Reading:
     """Rows around the points; a point without an interval is taken as it is."""
+    own = own.sort_values("k")
     accuracy_N = own["accuracy"].to_numpy(np.float64)
     width_N = own["accuracy_high"].to_numpy(np.float64) - own["accuracy_low"].to_numpy(np.float64)
     error_N = np.nan_to_num(width_N / 2 / norm.ppf(0.5 + study.resamples.confidence / 2))
