@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from scaling_exp.analysis import AnalysisSettings
+from scaling_exp.analysis import settings_from
 from scaling_exp.cluster import Cluster
 from scaling_exp.engines import ENGINES
 from scaling_exp.experiment import Experiment, Pretraining
@@ -64,6 +64,8 @@ class Ladder:
                 name=each.size if self.include == "last" else each.name,
                 path=str((folder / each.name).resolve()),
                 pretraining_tokens=each.tokens,
+                unique_tokens=each.unique_tokens,
+                pretraining_loss=each.held_out_loss,
             )
             for each in checkpoints
             if self.include == "all" or last[each.size] == each.name
@@ -92,7 +94,7 @@ def experiment_from(node: DictConfig) -> Experiment:
             strategies=strategies,
             engine=of_kind(ENGINES, config["engine"], "engine"),
             cluster=validate(Cluster, config["cluster"], "cluster"),
-            analysis=validate(AnalysisSettings, config["analysis"], "analysis"),
+            analysis=settings_from(config["analysis"]),
             tracking=validate(Tracking, config["tracking"], "tracking"),
             config=config,
         )
@@ -154,12 +156,18 @@ def import_from(node: DictConfig) -> Import:
 
     config = _plain(node)
     rest = {key: config.pop(key) for key in ("store", "dry_run", "analysis") if key in config}
-    validate(AnalysisSettings, rest["analysis"], "analysis")
+    settings_from(rest["analysis"])  # a mistake in it is told now, not by the report
+    if not isinstance(rest["dry_run"], bool):
+        raise ConfigError(f"dry_run is {rest['dry_run']!r}; it must be true or false")
+    try:
+        source = validate(Source, config, "import")
+    except ConfigError as error:
+        raise ConfigError(re.sub(r"^import(\.|: )", "", str(error))) from None
     return Import(
-        source=validate(Source, config, "import"),
+        source=source,
         store=_scalar(str, rest, "store"),
         analysis=rest["analysis"],
-        is_dry=bool(rest["dry_run"]),
+        is_dry=rest["dry_run"],
     )
 
 

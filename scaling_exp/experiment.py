@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from scaling_exp.analysis import Analysis, AnalysisSettings
+from scaling_exp.analysis import record as record_settings
 from scaling_exp.cluster import Cluster, each_in_a_task
 from scaling_exp.dispatch import UNKNOWN, Dispatch, Job, SetAside
 from scaling_exp.display import Display
@@ -264,7 +265,10 @@ def write_manifest(
             "num_problems": len(problems),
             "fingerprint": sha256(repr(problems).encode()).hexdigest()[:16],
         },
-        "analysis": asdict(experiment.analysis),
+        "analysis": record_settings(experiment.analysis),
+        "adaptive": [
+            name for name, each in experiment.strategies.items() if not each.bound.is_exact
+        ],
         "generation": record.get("generation", {}),
         "session": record.get("session", {}),
         "set_aside": [asdict(each) for each in set_aside],

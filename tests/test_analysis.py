@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_exp.analysis import Analysis, AnalysisSettings, analyse
+from scaling_exp.analysis import Analysis, AnalysisSettings, Measured
+from scaling_exp.analysis import analyse as analyse_measured
 from scaling_exp.types import Architecture, ModelFacts
 
 SETTINGS = AnalysisSettings(num_bootstrap=300, queries=(1.0, 1e6, 1e12))
@@ -58,6 +59,15 @@ def drawn(
     )
 
 
+def analyse(
+    samples: pd.DataFrame,
+    models: list[ModelFacts],
+    settings: AnalysisSettings,
+    adaptive: tuple[str, ...] = (),
+) -> Analysis:
+    return analyse_measured(Measured(models, samples=samples, adaptive=adaptive), settings)
+
+
 def ladder(chances: list[np.ndarray], **options: int) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     parts = []
@@ -97,11 +107,12 @@ def test_where_voting_must_win_the_verdict_says_so(voting_wins: Analysis) -> Non
     )
     assert verdict["k_match"]["high"] < 32
     assert verdict["pretraining_ratio"] == pytest.approx(100)
-    first, second = voting_wins.sentences
+    first, second, third = voting_wins.sentences
     assert first.startswith("With majority voting, the model of 10K parameters needs")
     assert "100 times less pre-training compute" in first
     assert second.startswith("It is the cheaper choice")
     assert "oracle" in second
+    assert third.startswith(("The cheaper of the two would be the other one if", "None of the"))
 
 
 def test_where_nothing_reaches_the_verdict_says_so(nothing_reaches: Analysis) -> None:
@@ -202,7 +213,9 @@ def test_adaptive_voting_is_one_point_at_its_own_cost() -> None:
     samples = drawn("m10k", np.full(20, 0.5), rng, num_samples=8)
     is_kept = (samples["problem"] < "p010") | (samples["sample"] < 4)
     adaptive = samples[is_kept].assign(strategy="adaptive")
-    curves = analyse(pd.concat([samples, adaptive]), [facts(10_000)], SETTINGS).curves
+    curves = analyse(
+        pd.concat([samples, adaptive]), [facts(10_000)], SETTINGS, ("adaptive",)
+    ).curves
     whole = curves[curves["level"] == "all"].set_index(["strategy", "selector", "k"])
     point = whole.loc[("adaptive", "voting", 6.0)]
     assert point["inference_flops"] < whole.loc[("vote", "voting", 8.0), "inference_flops"]
@@ -232,16 +245,16 @@ def test_a_handful_of_problems_cannot_tell(num_problems: int) -> None:
 def test_input_that_cannot_be_used_is_named() -> None:
     samples = ladder([np.full(4, 0.5)] * 3, num_samples=4)
     cases = [
-        (samples.drop(columns=["level", "answer"]), models(), "lacks the columns level, answer"),
+        (samples.drop(columns=["level", "sample"]), models(), "lacks the columns level, sample"),
         (samples.iloc[:0], models(), "empty"),
         (samples, models()[:2], "no facts for the models m100k"),
         (samples.query("model != 'm30k'"), models(), "no samples of the models m30k"),
         (samples.query("model != 'm30k' or problem != 'p001'"), models(), "m30k .* p001"),
-        (pd.concat([samples, samples.iloc[:1]]), models(), "p000 twice"),
+        (pd.concat([samples, samples.iloc[:1]]), models(), "p000 .* twice"),
         (samples.assign(is_correct=True), models(), "no answer but is marked correct"),
         (samples.assign(level=samples["model"]), models(), "two levels"),
         (samples, [*models(), facts(SIZES[0])], "same name"),
-        (samples.assign(num_output_tokens=np.nan), models(), "missing values in num_output_tokens"),
+        (samples.assign(sample=np.nan), models(), "missing values in sample"),
     ]
     for table, ladder_facts, message in cases:
         with pytest.raises(ValueError, match=message):

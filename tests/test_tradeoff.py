@@ -35,7 +35,7 @@ def rows(values: list[float] | float) -> np.ndarray:
 
 def curve(num_parameters: int, accuracy: list[float], prefill: float, sample: float) -> Curve:
     ks = np.array([2**i for i in range(len(accuracy))])
-    return Curve(facts(num_parameters), ks, rows(accuracy), rows(prefill), rows(sample))
+    return Curve(facts(num_parameters), ks, rows(accuracy), rows(prefill), rows(sample), 0.0, 1.0)
 
 
 @pytest.fixture
@@ -116,7 +116,9 @@ def power_law(num_parameters: int, exponent: float) -> Curve:
     flops = num_parameters * ks.astype(float)
     start = 100 * facts(100).pretraining_flops ** exponent
     accuracy = 0.1 + 0.1 * np.log10(flops * pretraining**exponent / start)
-    return Curve(facts(num_parameters), ks, rows(list(accuracy)), rows(0.0), rows(num_parameters))
+    return Curve(
+        facts(num_parameters), ks, rows(list(accuracy)), rows(0.0), rows(num_parameters), 0.0, 1.0
+    )
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])

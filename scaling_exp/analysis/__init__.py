@@ -1,65 +1,42 @@
-"""Analysis: from the samples table to curves, the trade, and the verdict. Pure arithmetic: no
-engine, no files.
+"""Analysis: from what was measured to curves, the trade, the verdict and the answers. Pure arithmetic: no engine.
 
 `analyse` is the whole of it; the modules below it are each one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from scaling_exp.analysis.answers import Answer
-from scaling_exp.analysis.attempts import fold
 from scaling_exp.analysis.curves import (
-    Selector,
     curve_table,
     ladder_table,
     matching_curve,
     reference_strategy,
+    selectors,
 )
-from scaling_exp.analysis.intervals import resample_problems
+from scaling_exp.analysis.estimators import FloatArray
+from scaling_exp.analysis.intervals import resample_nothing, resample_problems
+from scaling_exp.analysis.measured import Measured
+from scaling_exp.analysis.points import Points
+from scaling_exp.analysis.sensitivity import Scenario, scenarios
+from scaling_exp.analysis.settings import AnalysisSettings, record, settings_from
+from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import Match, exchange_rate, exchange_table, lifetimes, matches
-from scaling_exp.analysis.verdict import Evidence, conclude
-from scaling_exp.types import ModelFacts
+from scaling_exp.analysis.variance import variance_table
+from scaling_exp.analysis.verdict import Evidence, conclude, headline
 
-__all__ = ["Analysis", "AnalysisSettings", "analyse"]
-
-SELECTORS: tuple[Selector, ...] = ("voting", "oracle")
-
-
-@dataclass(frozen=True)
-class AnalysisSettings:
-    """How sure to be, and over which lifetimes (numbers of queries) to price the models."""
-
-    confidence: float = 0.95
-    num_bootstrap: int = 1000
-    seed: int = 0
-    queries: tuple[float, ...] = (1e3, 1e6, 1e9)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"analysis.confidence is {self.confidence}; it must be in (0, 1)")
-        if self.num_bootstrap * (1 - self.confidence) < 2 - 1e-9:
-            raise ValueError(
-                f"analysis.num_bootstrap is {self.num_bootstrap}; an interval at confidence "
-                f"{self.confidence} needs "
-                f"at least {2 / (1 - self.confidence):.0f} resamples"
-            )
-        if self.seed < 0:
-            raise ValueError(f"analysis.seed is {self.seed}; it must be 0 or more")
-        if not self.queries or any(num_queries < 0 for num_queries in self.queries):
-            raise ValueError(
-                f"analysis.queries is {self.queries}; give at least one number, none negative"
-            )
+__all__ = ["Analysis", "AnalysisSettings", "Measured", "analyse", "record", "settings_from"]
 
 
 @dataclass(frozen=True)
 class Analysis:
     """What a run showed. The tables' columns are listed in the functions that make them:
-    `curve_table`, `lifetimes`, `ladder_table` and `exchange_table`. `verdict` is ready for JSON:
+    `curve_table`, `lifetimes`, `ladder_table`, `exchange_table` and `variance_table`. `verdict` is ready for JSON:
     infinity is "inf", what is missing is None."""
 
     curves: pd.DataFrame
@@ -67,68 +44,124 @@ class Analysis:
     models: pd.DataFrame
     exchange: pd.DataFrame
     verdict: dict[str, object]
-    sentences: tuple[str, str]
+    sentences: tuple[str, ...]
     answers: tuple[Answer, ...] = ()
     ledger: pd.DataFrame = field(default_factory=pd.DataFrame)
     """FLOPs of every model by what they were spent on; empty where that is not known."""
     variance: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
-def analyse(
-    samples: pd.DataFrame, models: Sequence[ModelFacts], settings: AnalysisSettings
-) -> Analysis:
-    """Analyse a run's samples: one row per sample, columns as in `attempts.COLUMNS` (others are
-    ignored).
+def analyse(measured: Measured, settings: AnalysisSettings) -> Analysis:
+    """Analyse what was measured.
 
-    Raises ValueError, with the remedy, for a table that is not a complete run of the given models.
+    Raises ValueError, with the remedy, for tables that are not complete for the given models.
     """
-    attempts = fold(samples, models)
-    num_problems = len(attempts[0].counts)
-    resamples = resample_problems(
-        num_problems, settings.num_bootstrap, settings.confidence, settings.seed
+    drawn = (
+        _of_points(measured, settings) if measured.has_points else _of_attempts(measured, settings)
     )
-    curves = curve_table(attempts, resamples, settings.seed)
-    reference = reference_strategy(attempts)
-    drawn = [a for a in attempts if a.strategy == reference]
-    by_selector = {s: [matching_curve(a, s, resamples) for a in drawn] for s in SELECTORS}
-    matched: dict[Selector, list[Match]] = {
-        s: matches(by_selector[s], resamples) for s in SELECTORS
-    }
+    study, reference = drawn.study, drawn.reference
+    curves, resamples = study.curves, study.resamples
+    matched = {name: matches(each, resamples) for name, each in study.matching.items()}
+    matched = {"voting": [], "oracle": [], **matched}
     priced = lifetimes(curves, settings.queries)
     evidence = Evidence(
         confidence=settings.confidence,
-        num_problems=num_problems,
+        num_problems=drawn.num_problems,
         num_bootstrap=settings.num_bootstrap,
         strategy=reference,
-        num_samples=int(drawn[0].num_samples_P[0]) if drawn else 0,
-        models=tuple(dict.fromkeys(a.facts for a in attempts)),
+        num_samples=max(
+            (int(c.ks_K[-1]) for each in study.matching.values() for c in each), default=0
+        ),
+        models=tuple(study.models),
         matches=matched,
-        exchange_rates={s: exchange_rate(by_selector[s], resamples) for s in SELECTORS},
+        exchange_rates={
+            name: exchange_rate(study.matching.get(name, ()), resamples) for name in matched
+        },
         lifetimes=priced,
+        scenarios=_scenarios(drawn, matched["voting"], settings),
+        greedy={
+            each.name: rows[0]
+            for each in study.models
+            if (rows := drawn.greedy.get(each.name)) is not None
+        },
     )
     verdict, sentences = conclude(evidence)
-    ladder = ladder_table(attempts, reference, curves)
-    assumptions = verdict["assumptions"]
-    if isinstance(assumptions, list) and (note := _greedy_note(ladder)):
-        assumptions.append(note)
+    of_reference = [a for a in study.attempts if a.strategy == reference]
     return Analysis(
         curves=curves,
         lifetimes=priced,
-        models=ladder,
-        exchange=exchange_table({str(s): matched[s] for s in SELECTORS}),
+        models=ladder_table(study.models, study.attempts, reference, curves),
+        exchange=exchange_table(matched),
         verdict=verdict,
         sentences=sentences,
+        answers=tuple(question(study) for question in settings.questions.values()),
+        variance=variance_table(
+            [a.facts.name for a in of_reference],
+            [(a.num_correct_P, a.num_samples_P) for a in of_reference],
+        ),
     )
 
 
-def _greedy_note(ladder: pd.DataFrame) -> str | None:
-    """What one greedy attempt reaches: the reader must see it beside the single sample that matches are made with."""
-    known = ladder.dropna(subset=["greedy"])
-    if known.empty or "pass@1" not in known:
-        return None
-    pairs = zip(known["model"], known["greedy"], known["pass@1"], strict=True)
-    each = "; ".join(f"{model} {greedy:.1%} against {one:.1%}" for model, greedy, one in pairs)
-    return (
-        "A larger model's single attempt is one sample at the strategy's temperature. Greedy decoding costs the same"
-        f" and reaches (greedy against pass@1): {each}. Against greedy, smaller models need more samples."
+@dataclass(frozen=True)
+class _Drawn:
+    """A study, the strategy that the trade is read from, and the accuracy of every greedy answer over the rows R."""
+
+    study: Study
+    reference: str | None
+    greedy: Mapping[str, FloatArray]
+    num_problems: int | None
+
+
+def _of_attempts(measured: Measured, settings: AnalysisSettings) -> _Drawn:
+    attempts = measured.attempts(settings.pricing)
+    num_problems = len(attempts[0].problems)
+    resamples = resample_problems(
+        num_problems, settings.num_bootstrap, settings.confidence, settings.seed
+    )
+    reference = reference_strategy(attempts)
+    drawn = [a for a in attempts if a.strategy == reference]
+    offered = [selectors(a) for a in drawn]
+    shared = [s for s in (offered[0] if offered else ()) if all(s in each for each in offered)]
+    study = Study(
+        models=tuple(dict.fromkeys(a.facts for a in attempts)),
+        attempts=attempts,
+        curves=curve_table(attempts, resamples, settings.seed),
+        resamples=resamples,
+        seed=settings.seed,
+        matching={s: [matching_curve(a, s, resamples) for a in drawn] for s in shared},
+    )
+    greedy = {
+        a.facts.name: resamples.means(a.num_correct_P.astype(np.float64))
+        for a in attempts
+        if a.kind == "single" and a.strategy.startswith("greedy")
+    }
+    return _Drawn(study, reference, greedy, num_problems)
+
+
+def _of_points(measured: Measured, settings: AnalysisSettings) -> _Drawn:
+    resamples = resample_nothing(settings.num_bootstrap, settings.confidence)
+    points = Points.of(measured.points, measured.models, settings.pricing, resamples, settings.seed)
+    reference = points.reference
+    study = Study(
+        models=points.models,
+        attempts=(),
+        curves=points.curve_table(),
+        resamples=resamples,
+        seed=settings.seed,
+        matching=points.matching(reference),
+    )
+    return _Drawn(study, reference, {}, points.num_problems)
+
+
+def _scenarios(
+    drawn: _Drawn, matched: Sequence[Match], settings: AnalysisSettings
+) -> Sequence[Scenario]:
+    """What would become of the headline pair under other assumptions; nothing where there is none."""
+    pair = headline(matched, settings.confidence)
+    if pair is None:
+        return ()
+    curves = {curve.facts: curve for curve in drawn.study.matching["voting"]}
+    greedy_R = drawn.greedy.get(pair.larger.name)
+    return scenarios(
+        curves[pair.smaller], curves[pair.larger], greedy_R, settings.queries, drawn.study.resamples
     )

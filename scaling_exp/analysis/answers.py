@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -61,6 +61,7 @@ class Answer:
     numbers: Mapping[str, object] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Question(Protocol):
     """Something to ask of a study."""
 

@@ -1,94 +1,310 @@
-"""Attempts: the samples table, folded into what the estimators need per model and strategy.
+"""Attempts: a table of samples, or of counts, folded into what the estimators need per model and strategy.
 
 It checks its input and says what is wrong with it; it draws no conclusion.
 
-Axes: P problems (sorted by name, the same for every model), S rows of the samples table.
+Axes: P problems (sorted by name, the same for every model), S samples (rows of the table, sorted by problem).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_exp.analysis.cost import decode_flops, prefill_flops
-from scaling_exp.analysis.estimators import FloatArray, IntArray, VoteCounts
+from scaling_exp.analysis.cost import Pricing, QueryCost, TokenCounts, query_costs
+from scaling_exp.analysis.estimators import FloatArray, IntArray, Scores, Votes
 from scaling_exp.types import ModelFacts
 
 Kind = Literal["single", "exchangeable", "adaptive"]
-"""One sample per problem; the same number n > 1 for all problems; numbers that depend on what was
-drawn."""
+"""One sample per problem; samples of which any k are as good as any other; numbers that depend on what was drawn."""
 
-COLUMNS = (
-    "model",
-    "strategy",
-    "problem",
-    "level",
-    "sample",
-    "answer",
-    "is_correct",
-    "truncated",
-    "num_prompt_tokens",
-    "num_output_tokens",
-)
-KEY = ["model", "strategy", "problem"]
+KEY = ("model", "strategy", "problem")
+SAMPLE_COLUMNS = (*KEY, "level", "sample", "is_correct")
+COUNT_COLUMNS = (*KEY, "level", "num_samples", "num_correct")
+TOKEN_COLUMNS = ("num_prompt_tokens", "num_output_tokens")
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """Everything one model drew under one strategy; `counts` and the arrays have one entry per
-    problem.
+    """Everything one model drew under one strategy; arrays have one entry per problem.
 
-    `sample_flops_P` and `output_tokens_P` are means over the samples of a problem.
+    `votes` is None where only right and wrong are known, `scores` where samples have none. Tokens are means over the
+    samples of a problem, and NaN where they were not recorded; `costs` then lacks what follows from them.
     """
 
     facts: ModelFacts
     strategy: str
     kind: Kind
+    problems: tuple[str, ...]
     levels: tuple[str, ...]
-    counts: tuple[VoteCounts, ...]
     num_samples_P: IntArray
-    prefill_flops_P: FloatArray
-    sample_flops_P: FloatArray
+    num_correct_P: IntArray
+    votes: Votes | None
+    scores: Scores | None
+    prompt_tokens_P: FloatArray
     output_tokens_P: FloatArray
+    costs: Mapping[str, QueryCost]
     truncated_share: float
     unparsable_share: float
 
     @property
-    def num_correct_P(self) -> IntArray:
-        return np.array([c.num_correct for c in self.counts])
+    def max_k(self) -> int:
+        """Most samples that every problem has: beyond it no estimator is defined for all of them."""
+        return int(self.num_samples_P.min())
 
 
-def fold(samples: pd.DataFrame, models: Sequence[ModelFacts]) -> list[Attempts]:
-    """One `Attempts` per (model, strategy), models in order of pre-training compute.
+def fold(
+    samples: pd.DataFrame,
+    models: Sequence[ModelFacts],
+    pricing: Pricing,
+    adaptive: Collection[str] = (),
+) -> list[Attempts]:
+    """One `Attempts` per (model, strategy) from a table with one row per sample, models by pre-training compute.
 
-    An answer's class is its text; several right ones compete, as they would in a user's vote.
-    Raises ValueError for missing columns or values, a model without facts, facts without samples, a
-    problem missing somewhere, and a sample that occurs twice.
+    Columns: `SAMPLE_COLUMNS`; where known also answer, score, truncated and `TOKEN_COLUMNS`. An answer's class is its
+    text; several right ones compete, as they would in a user's vote. `adaptive` names the strategies that decide
+    themselves how much to draw.
+    Raises ValueError for missing columns or values, a model without facts, facts without samples, a problem missing
+    somewhere, and a sample that occurs twice.
     """
-    _check_table(samples)
-    facts = _check_models({str(name) for name in samples["model"].tolist()}, models)
-    groups = _groups(samples)
-    _check_problems(groups)
-    kinds = _kinds(groups)
-    order = sorted(groups, key=lambda g: (facts[g[0]].pretraining_flops, *g))
-    return [_fold_one(groups[g], facts[g[0]], g[1], kinds[g[1]]) for g in order]
+    table = _Table.of(samples, SAMPLE_COLUMNS, models)
+    sample_S = table.numbers("sample")
+    kinds = _kinds(table, np.diff(np.append(table.starts, len(table.frame))), adaptive)
+    is_repeated = np.diff(sample_S) == 0
+    is_repeated[table.starts[1:] - 1] = False
+    if is_repeated.any():
+        where = table.name(int(np.flatnonzero(is_repeated)[0]))
+        raise ValueError(f"{where} is drawn twice with the same sample number")
+    return [_fold_samples(table.part(group), pricing, kinds) for group in table.groups]
 
 
-def _check_table(samples: pd.DataFrame) -> None:
-    missing = [column for column in COLUMNS if column not in samples.columns]
+def fold_counts(
+    counts: pd.DataFrame, models: Sequence[ModelFacts], pricing: Pricing
+) -> list[Attempts]:
+    """As `fold`, from a table with one row per model, strategy and problem: `COUNT_COLUMNS`, and `TOKEN_COLUMNS`
+    (means) where known. There are no answers, so there is nothing to vote with."""
+    table = _Table.of(counts, COUNT_COLUMNS, models)
+    if len(table.starts) < len(table.frame):
+        twice = np.setdiff1d(np.arange(len(table.frame)), table.starts)
+        raise ValueError(f"{table.name(int(twice[0]))} is counted twice")
+    num_samples, num_correct = table.numbers("num_samples"), table.numbers("num_correct")
+    if (num_samples < 1).any() or (num_correct < 0).any() or (num_correct > num_samples).any():
+        raise ValueError("a row has no sample, or more correct ones than samples")
+    kinds = _kinds(table, num_samples, ())
+    return [_fold_counts(table.part(group), pricing, kinds) for group in table.groups]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows sorted by model (pre-training compute), strategy, problem and sample. `starts` are the first rows of the
+    problems, `groups` the slices of the (model, strategy)."""
+
+    frame: pd.DataFrame
+    models: dict[str, ModelFacts]
+    problems: tuple[str, ...]
+    levels: tuple[str, ...]
+    starts: IntArray
+    groups: tuple[slice, ...]
+
+    @classmethod
+    def of(
+        cls, frame: pd.DataFrame, columns: Sequence[str], models: Sequence[ModelFacts]
+    ) -> _Table:
+        _check_columns(frame, columns)
+        facts = _check_models({str(name) for name in frame["model"].unique()}, models)
+        codes, names = zip(*(_codes(pd.Series(frame[column])) for column in KEY), strict=True)
+        rank = {name: at for at, name in enumerate(sorted(facts, key=lambda n: _order(facts[n])))}
+        model_S = np.array([rank[name] for name in names[0]])[codes[0]]
+        sample_S = frame["sample"].to_numpy() if "sample" in frame else np.zeros(len(frame))
+        order_S = np.lexsort((sample_S, codes[2], codes[1], model_S))
+        keys_S = [each[order_S] for each in (model_S, codes[1], codes[2])]
+        is_new_group = _changes(keys_S[:2])
+        starts = np.flatnonzero(is_new_group | _changes(keys_S[2:]))
+        frame = frame.take(order_S)
+        bounds = [*np.flatnonzero(is_new_group).tolist(), len(frame)]
+        table = cls(
+            frame=frame,
+            models=facts,
+            problems=tuple(names[2]),
+            levels=_levels(pd.Series(frame["level"]), keys_S[2], names[2]),
+            starts=starts,
+            groups=tuple(slice(*pair) for pair in pairwise(bounds)),
+        )
+        table._check_problems(keys_S[2])
+        return table
+
+    def part(self, group: slice) -> _Part:
+        is_mine = (self.starts >= group.start) & (self.starts < group.stop)
+        rows = self.frame.iloc[group]
+        return _Part(self, rows, self.starts[is_mine] - group.start)
+
+    def numbers(self, column: str) -> IntArray:
+        return self.frame[column].to_numpy(np.int64)
+
+    def name(self, row: int) -> str:
+        model, strategy, problem = (str(self.frame[column].iloc[row]) for column in KEY)
+        return f"problem {problem} of model {model} under strategy {strategy}"
+
+    def _check_problems(self, problem_S: IntArray) -> None:
+        for group in self.groups:
+            absent = np.setdiff1d(np.arange(len(self.problems)), problem_S[group])
+            if len(absent):
+                model, strategy = (str(self.frame[column].iloc[group.start]) for column in KEY[:2])
+                raise ValueError(
+                    f"model {model} under strategy {strategy} has no sample of the problems"
+                    f" {_names({self.problems[at] for at in absent})}; all models must answer the same"
+                    " problems: finish the run"
+                )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one (model, strategy); `starts_P` are the first rows of its problems."""
+
+    table: _Table
+    rows: pd.DataFrame
+    starts_P: IntArray
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self.table.models[str(self.rows["model"].iloc[0])]
+
+    @property
+    def strategy(self) -> str:
+        return str(self.rows["strategy"].iloc[0])
+
+    def column(self, name: str) -> FloatArray:
+        """A column as numbers; NaN throughout where the table has none."""
+        if name not in self.rows:
+            return np.full(len(self.rows), np.nan)
+        return self.rows[name].to_numpy(np.float64)
+
+    def sums(self, values_S: FloatArray) -> FloatArray:
+        """Sums over the samples of each problem, (S,) to (P,)."""
+        return np.add.reduceat(values_S, self.starts_P)
+
+
+def _fold_samples(part: _Part, pricing: Pricing, kinds: dict[str, Kind]) -> Attempts:
+    num_samples_P = np.diff(np.append(part.starts_P, len(part.rows)))
+    problem_S = np.repeat(np.arange(len(num_samples_P)), num_samples_P)
+    is_right_S = part.rows["is_correct"].to_numpy(bool)
+    answer_S = _answers(part, is_right_S)
+    votes = (
+        Votes.of(len(num_samples_P), problem_S, answer_S, is_right_S)
+        if "answer" in part.rows
+        else None
+    )
+    score_S = part.column("score")
+    scores = None if np.isnan(score_S).any() else Scores(problem_S, answer_S, is_right_S, score_S)
+    prompt_S, output_S = (part.column(name) for name in TOKEN_COLUMNS)
+    return Attempts(
+        facts=part.facts,
+        strategy=part.strategy,
+        kind=kinds[part.strategy],
+        problems=part.table.problems,
+        levels=part.table.levels,
+        num_samples_P=num_samples_P,
+        num_correct_P=part.sums(is_right_S.astype(np.float64)).astype(np.int64),
+        votes=votes,
+        scores=scores,
+        prompt_tokens_P=prompt_S[part.starts_P],
+        output_tokens_P=part.sums(output_S) / num_samples_P,
+        costs=query_costs(
+            part.facts, TokenCounts(prompt_S[part.starts_P], problem_S, output_S), pricing
+        ),
+        truncated_share=float(part.column("truncated").mean()),
+        unparsable_share=float(np.mean(answer_S < 0)) if votes else float("nan"),
+    )
+
+
+def _fold_counts(part: _Part, pricing: Pricing, kinds: dict[str, Kind]) -> Attempts:
+    prompt_P, output_P = (part.column(name) for name in TOKEN_COLUMNS)
+    return Attempts(
+        facts=part.facts,
+        strategy=part.strategy,
+        kind=kinds[part.strategy],
+        problems=part.table.problems,
+        levels=part.table.levels,
+        num_samples_P=part.rows["num_samples"].to_numpy(np.int64),
+        num_correct_P=part.rows["num_correct"].to_numpy(np.int64),
+        votes=None,
+        scores=None,
+        prompt_tokens_P=prompt_P,
+        output_tokens_P=output_P,
+        costs=query_costs(
+            part.facts, TokenCounts(prompt_P, np.arange(len(prompt_P)), output_P), pricing
+        ),
+        truncated_share=float("nan"),
+        unparsable_share=float("nan"),
+    )
+
+
+def _answers(part: _Part, is_right_S: NDArray[np.bool_]) -> IntArray:
+    """Numbers of the answers, -1 for what is unparsable. Without answers, right (1) and wrong (0)."""
+    if "answer" not in part.rows:
+        return is_right_S.astype(np.int64)
+    answer_S = pd.factorize(part.rows["answer"])[0]
+    if (is_right_S & (answer_S < 0)).any():
+        raise ValueError(f"a sample of model {part.facts.name} has no answer but is marked correct")
+    return answer_S
+
+
+def _kinds(table: _Table, num_samples: IntArray, adaptive: Collection[str]) -> dict[str, Kind]:
+    """A strategy's kind is read off all models at once. `num_samples` has a number for each of the table's `starts`."""
+    most: dict[str, int] = {}
+    strategies = table.frame["strategy"].iloc[table.starts].astype(str)
+    for strategy, number in zip(strategies, num_samples.tolist(), strict=True):
+        most[strategy] = max(most.get(strategy, 0), number)
+    plain: dict[str, Kind] = {s: "single" if n == 1 else "exchangeable" for s, n in most.items()}
+    return {s: "adaptive" if s in adaptive else kind for s, kind in plain.items()}
+
+
+def _codes(column: pd.Series) -> tuple[IntArray, list[str]]:
+    """Numbers of the names in a column, and the names, sorted."""
+    codes, names = pd.factorize(column, sort=False)
+    texts = [str(name) for name in names]
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[codes], [texts[at] for at in order]
+
+
+def _changes(keys_S: Sequence[IntArray]) -> NDArray[np.bool_]:
+    """Whether a row differs from the one before it; true for the first."""
+    differs = np.zeros(len(keys_S[0]), bool)
+    differs[0] = True
+    for key_S in keys_S:
+        differs[1:] |= np.diff(key_S) != 0
+    return differs
+
+
+def _levels(level_S: pd.Series, problem_S: IntArray, problems: Sequence[str]) -> tuple[str, ...]:
+    codes, names = _codes(level_S)
+    first_P = np.zeros(len(problems), np.int64)
+    first_P[problem_S] = codes
+    if (differs := first_P[problem_S] != codes).any():
+        raise ValueError(f"problem {problems[problem_S[differs][0]]} has two levels")
+    return tuple(names[code] for code in first_P)
+
+
+def _order(facts: ModelFacts) -> tuple[float, str]:
+    return facts.pretraining_flops, facts.name
+
+
+def _check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise ValueError(f"the samples table lacks the columns {', '.join(missing)}")
-    if samples.empty:
-        raise ValueError("the samples table is empty; run the experiment first")
-    for column in COLUMNS:
-        if column != "answer" and samples[column].isna().to_numpy().any():
-            raise ValueError(f"the samples table has missing values in {column}")
+        raise ValueError(f"the table lacks the columns {', '.join(missing)}")
+    if frame.empty:
+        raise ValueError("the table is empty; run the experiment first")
+    for column in columns:
+        if frame[column].isna().to_numpy().any():
+            raise ValueError(f"the table has missing values in {column}")
 
 
 def _check_models(drawn: set[str], models: Sequence[ModelFacts]) -> dict[str, ModelFacts]:
@@ -107,140 +323,3 @@ def _check_models(drawn: set[str], models: Sequence[ModelFacts]) -> dict[str, Mo
 def _names(names: set[str]) -> str:
     shown = sorted(names)[:3]
     return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """The rows of one problem under one model and strategy, as plain columns in order of the
-    samples."""
-
-    level: str
-    sample_S: IntArray
-    answers: list[str | None]
-    is_correct_S: NDArray[np.bool_]
-    is_truncated_S: NDArray[np.bool_]
-    prompt_tokens_S: IntArray
-    output_tokens_S: IntArray
-
-    def counts(self) -> VoteCounts:
-        pairs = zip(self.answers, self.is_correct_S.tolist(), strict=True)
-        votes = Counter((answer, right) for answer, right in pairs if answer is not None)
-        return VoteCounts(
-            correct=_descending(count for (_, right), count in votes.items() if right),
-            wrong=_descending(count for (_, right), count in votes.items() if not right),
-            num_abstaining=len(self.answers) - votes.total(),
-        )
-
-
-def _descending(counts: Iterable[int]) -> tuple[int, ...]:
-    return tuple(sorted(counts, reverse=True))
-
-
-_Groups = dict[tuple[str, str], dict[str, _Problem]]
-"""(model, strategy) -> problem -> its rows; problems in sorted order."""
-
-
-def _groups(samples: pd.DataFrame) -> _Groups:
-    names = {column: samples[column].astype(str).tolist() for column in KEY}
-    columns = _columns(samples)
-    groups: _Groups = {}
-    for rows in _rows_of_problems(samples):
-        first = int(rows[0])
-        model, strategy, problem = (names[column][first] for column in KEY)
-        groups.setdefault((model, strategy), {})[problem] = _problem(columns, rows, problem)
-    return groups
-
-
-def _rows_of_problems(samples: pd.DataFrame) -> list[IntArray]:
-    """Row numbers of each (model, strategy, problem), sorted, each in order of its samples."""
-    sample_S = samples["sample"].to_numpy(np.int64)
-    codes = [pd.factorize(samples[column].astype(str), sort=True)[0] for column in KEY]
-    order_S = np.lexsort((sample_S, *codes[::-1]))
-    sorted_SK = np.stack(codes, axis=1)[order_S]
-    starts = np.flatnonzero((np.diff(sorted_SK, axis=0) != 0).any(axis=1)) + 1
-    return np.split(order_S, starts)
-
-
-def _columns(samples: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What `_problem` reads, as arrays: a row of a frame costs a hundred times more to look up."""
-    numbers = ("sample", "num_prompt_tokens", "num_output_tokens")
-    flags = ("is_correct", "truncated")
-    return {
-        "level": samples["level"].astype(str).to_numpy(object),
-        "answer": samples["answer"].to_numpy(object),
-        "is_missing": samples["answer"].isna().to_numpy(bool),
-        **{name: samples[name].to_numpy(np.int64) for name in numbers},
-        **{name: samples[name].to_numpy(bool) for name in flags},
-    }
-
-
-def _problem(columns: dict[str, np.ndarray], rows: IntArray, name: str) -> _Problem:
-    levels = columns["level"][rows].tolist()
-    if len(set(levels)) > 1:
-        raise ValueError(f"problem {name} has two levels")
-    is_missing = columns["is_missing"][rows].tolist()
-    answers = zip(columns["answer"][rows].tolist(), is_missing, strict=True)
-    problem = _Problem(
-        level=levels[0],
-        sample_S=columns["sample"][rows],
-        answers=[None if missing else str(answer) for answer, missing in answers],
-        is_correct_S=columns["is_correct"][rows],
-        is_truncated_S=columns["truncated"][rows],
-        prompt_tokens_S=columns["num_prompt_tokens"][rows],
-        output_tokens_S=columns["num_output_tokens"][rows],
-    )
-    if (problem.is_correct_S & np.array(is_missing)).any():
-        raise ValueError(f"a sample of problem {name} has no answer but is marked correct")
-    return problem
-
-
-def _check_problems(groups: _Groups) -> None:
-    levels = {name: problem.level for group in groups.values() for name, problem in group.items()}
-    for (model, strategy), group in groups.items():
-        where = f"model {model} under strategy {strategy}"
-        absent = set(levels) - set(group)
-        if absent:
-            raise ValueError(
-                f"{where} has no sample of the problems {_names(absent)}; "
-                "all models must answer the same problems: finish the run"
-            )
-        for name, problem in group.items():
-            if problem.level != levels[name]:
-                raise ValueError(f"problem {name} has two levels")
-            if (np.diff(problem.sample_S) == 0).any():
-                raise ValueError(f"{where} has a sample of problem {name} twice")
-
-
-def _kinds(groups: _Groups) -> dict[str, Kind]:
-    """A strategy's kind is read off all models at once: adaptive voting may draw equally often by
-    chance."""
-    numbers: dict[str, set[int]] = {}
-    for (_, strategy), group in groups.items():
-        numbers.setdefault(strategy, set()).update(len(p.answers) for p in group.values())
-    return {strategy: _kind(num_samples) for strategy, num_samples in numbers.items()}
-
-
-def _kind(num_samples: set[int]) -> Kind:
-    if len(num_samples) > 1:
-        return "adaptive"
-    return "single" if num_samples == {1} else "exchangeable"
-
-
-def _fold_one(group: dict[str, _Problem], facts: ModelFacts, strategy: str, kind: Kind) -> Attempts:
-    problems = list(group.values())
-    shape = facts.architecture
-    decode_P = [decode_flops(shape, p.prompt_tokens_S, p.output_tokens_S).mean() for p in problems]
-    unparsable = [answer is None for p in problems for answer in p.answers]
-    return Attempts(
-        facts=facts,
-        strategy=strategy,
-        kind=kind,
-        levels=tuple(p.level for p in problems),
-        counts=tuple(p.counts() for p in problems),
-        num_samples_P=np.array([len(p.answers) for p in problems]),
-        prefill_flops_P=prefill_flops(shape, [int(p.prompt_tokens_S[0]) for p in problems]),
-        sample_flops_P=np.array(decode_P),
-        output_tokens_P=np.array([p.output_tokens_S.mean() for p in problems]),
-        truncated_share=float(np.concatenate([p.is_truncated_S for p in problems]).mean()),
-        unparsable_share=float(np.mean(unparsable)),
-    )

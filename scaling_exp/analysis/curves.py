@@ -8,20 +8,41 @@ Axes: P problems, K numbers of samples, R rows of the bootstrap (row 0: the data
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from scaling_exp.analysis.attempts import Attempts
-from scaling_exp.analysis.estimators import FloatArray, maj_at_k, pass_at_k, plurality
+from scaling_exp.analysis.cost import AXES
+from scaling_exp.analysis.estimators import (
+    FloatArray,
+    IntArray,
+    best_of_k,
+    maj_at_k,
+    pass_at_k,
+    plurality,
+    weighted_vote_at_k,
+)
 from scaling_exp.analysis.intervals import Resamples, resample_problems
 from scaling_exp.analysis.tradeoff import Curve, matching_ks
+from scaling_exp.types import ModelFacts
 
-Selector = Literal["voting", "oracle"]
+Selector = Literal["single", "voting", "oracle", "best_of", "weighted_voting"]
 ALL_LEVELS = "all"
+
+
+def selectors(attempts: Attempts) -> tuple[Selector, ...]:
+    """What can pick an answer from these attempts; the oracle always can."""
+    if attempts.kind == "single":
+        return ("single",)
+    by_votes: tuple[Selector, ...] = ("voting",) if attempts.votes else ()
+    if attempts.kind == "adaptive":
+        return by_votes
+    by_scores: tuple[Selector, ...] = ("best_of", "weighted_voting") if attempts.scores else ()
+    return (*by_votes, *by_scores, "oracle")
 
 
 def shown_ks(num_samples: int) -> list[int]:
@@ -30,139 +51,185 @@ def shown_ks(num_samples: int) -> list[int]:
 
 
 def accuracy_table(attempts: Attempts, selector: Selector, ks: Sequence[int]) -> FloatArray:
-    """Expected accuracy per problem and k, shape (P, K), of an exchangeable strategy."""
-    if selector == "voting":
-        return maj_at_k(attempts.counts, ks)
-    return pass_at_k(attempts.num_correct_P, int(attempts.num_samples_P[0]), ks)
+    """Expected accuracy per problem and k, shape (P, K), of an exchangeable strategy.
+
+    Raises ValueError for a selector that these attempts lack the votes or the scores for.
+    """
+    if selector == "oracle":
+        return pass_at_k(attempts.num_correct_P, attempts.num_samples_P, ks)
+    if selector == "voting" and attempts.votes:
+        return maj_at_k(attempts.votes, ks).values_PK
+    if selector == "best_of" and attempts.scores:
+        return best_of_k(attempts.scores, ks)
+    if selector == "weighted_voting" and attempts.scores:
+        return weighted_vote_at_k(attempts.scores, ks).values_PK
+    raise ValueError(f"{attempts.strategy} of {attempts.facts.name} has nothing for {selector}")
 
 
 def matching_curve(attempts: Attempts, selector: Selector, resamples: Resamples) -> Curve:
     """The finely spaced curve on which matches are looked for."""
-    ks = matching_ks(int(attempts.num_samples_P[0]))
+    ks = matching_ks(attempts.max_k)
+    cost = attempts.costs["inference_flops"]
     return Curve(
         facts=attempts.facts,
         ks_K=np.array(ks),
         accuracy_RK=resamples.means(accuracy_table(attempts, selector, ks)),
-        prefill_R=resamples.means(attempts.prefill_flops_P),
-        sample_R=resamples.means(attempts.sample_flops_P),
+        prefill_R=resamples.means(cost.prompt_P),
+        sample_R=resamples.means(cost.sample_P),
+        prompt_tokens=float(attempts.prompt_tokens_P.mean()),
+        output_tokens=float(attempts.output_tokens_P.mean()),
     )
 
 
-def curve_table(attempts: Sequence[Attempts], resamples: Resamples, seed: int) -> pd.DataFrame:
-    """All points, over all problems (level "all") and per level, which is resampled by itself and
-    so never empty.
+@dataclass(frozen=True)
+class _Group:
+    """Problems that are shown together, with resamples of their own."""
 
-    Columns: model, strategy, selector ("single", "voting", "oracle"), level, k (mean samples per
-    problem), accuracy, inference_flops and output_tokens (means per query; the first two with _low
-    and _high), pretraining_flops, num_parameters, num_problems.
+    level: str
+    rows_P: IntArray
+    resamples: Resamples
+
+
+def curve_table(attempts: Sequence[Attempts], resamples: Resamples, seed: int) -> pd.DataFrame:
+    """All points, over all problems (level "all") and per level, which is resampled by itself and so never empty.
+
+    Columns: model, strategy, selector, level, k (mean samples per problem), accuracy (with _low and _high), the mean
+    cost of a query along each known axis of `cost.AXES` (inference_flops with _low and _high), pretraining_flops,
+    num_parameters, num_problems. NaN where a cost is not known.
     """
-    levels = np.array(attempts[0].levels)
-    groups = [(ALL_LEVELS, np.ones(len(levels), bool), resamples)]
-    for level in sorted(set(attempts[0].levels)):
-        of_level = levels == level
-        num_resamples = len(resamples.weights_RP) - 1
-        own = resample_problems(int(of_level.sum()), num_resamples, resamples.confidence, seed)
-        groups.append((level, of_level, own))
-    rows = []
-    for one in attempts:
-        for selector, accuracy_PK, samples_PK in _points(one):
-            for level, is_in_P, of_group in groups:
-                part = (accuracy_PK[is_in_P], samples_PK[is_in_P])
-                columns = _point_columns(one, is_in_P, *part, of_group)
-                rows += _rows(one, selector, level, int(is_in_P.sum()), columns)
+    groups = _groups(attempts[0].levels, resamples, seed)
+    rows = [
+        row
+        for one in attempts
+        for selector, accuracy_PK, samples_PK in _points(one)
+        for group in groups
+        for row in _rows(one, selector, group, accuracy_PK, samples_PK)
+    ]
     return pd.DataFrame(rows)
 
 
-def _points(one: Attempts) -> list[tuple[str, FloatArray, FloatArray]]:
-    """What one strategy measures: (selector, accuracy per problem and k, samples drawn per problem
-    and k)."""
+def _groups(levels: Sequence[str], resamples: Resamples, seed: int) -> list[_Group]:
+    groups = [_Group(ALL_LEVELS, np.arange(len(levels)), resamples)]
+    num_resamples = len(resamples.weights_RP) - 1
+    for level in sorted(set(levels)):
+        rows_P = np.flatnonzero(np.array(levels) == level)
+        own = resample_problems(len(rows_P), num_resamples, resamples.confidence, seed)
+        groups.append(_Group(level, rows_P, own))
+    return groups
+
+
+def _points(one: Attempts) -> Iterator[tuple[Selector, FloatArray, FloatArray]]:
+    """What one strategy measures: (selector, accuracy, samples drawn), the last two per problem and k."""
     if one.kind == "exchangeable":
-        ks = shown_ks(int(one.num_samples_P[0]))
-        samples_PK = np.broadcast_to(np.array(ks, np.float64), (len(one.counts), len(ks)))
-        selectors: tuple[Selector, ...] = ("voting", "oracle")
-        return [(s, accuracy_table(one, s, ks), samples_PK) for s in selectors]
-    samples_PK = one.num_samples_P[:, None].astype(np.float64)
-    elected_PK = np.array([[plurality(counts)] for counts in one.counts])
-    selector = "single" if one.kind == "single" else "voting"
-    return [(selector, elected_PK, samples_PK)]
-
-
-def _point_columns(
-    one: Attempts,
-    is_in_P: NDArray[np.bool_],
-    accuracy_PK: FloatArray,
-    samples_PK: FloatArray,
-    resamples: Resamples,
-) -> dict[str, FloatArray]:
-    accuracy_RK = resamples.means(accuracy_PK)
-    per_sample_P1 = one.sample_flops_P[is_in_P, None]
-    flops_RK = resamples.means(one.prefill_flops_P[is_in_P, None] + samples_PK * per_sample_P1)
-    tokens_PK = samples_PK * one.output_tokens_P[is_in_P, None]
-    accuracy_low, accuracy_high = resamples.interval(accuracy_RK)
-    flops_low, flops_high = resamples.interval(flops_RK)
-    return {
-        "k": samples_PK.mean(axis=0),
-        "accuracy": accuracy_RK[0],
-        "accuracy_low": accuracy_low,
-        "accuracy_high": accuracy_high,
-        "inference_flops": flops_RK[0],
-        "inference_flops_low": flops_low,
-        "inference_flops_high": flops_high,
-        "output_tokens": tokens_PK.mean(axis=0),
-    }
+        ks = shown_ks(one.max_k)
+        samples_PK = np.broadcast_to(np.array(ks, np.float64), (len(one.problems), len(ks)))
+        for selector in selectors(one):
+            yield selector, accuracy_table(one, selector, ks), samples_PK
+        return
+    samples_P1 = one.num_samples_P[:, None].astype(np.float64)
+    for selector in selectors(one):
+        is_elected_P = plurality(one.votes) if one.votes else one.num_correct_P.astype(np.float64)
+        yield selector, is_elected_P[:, None], samples_P1
 
 
 def _rows(
     one: Attempts,
-    selector: str,
-    level: str,
-    num_problems: int,
-    columns: dict[str, FloatArray],
+    selector: Selector,
+    group: _Group,
+    accuracy_PK: FloatArray,
+    samples_PK: FloatArray,
 ) -> list[dict[str, str | float]]:
-    identity = {"model": one.facts.name, "strategy": one.strategy, "selector": selector}
+    accuracy_RK = group.resamples.means(accuracy_PK[group.rows_P])
+    low, high = group.resamples.interval(accuracy_RK)
+    columns = {
+        "k": samples_PK[group.rows_P].mean(axis=0),
+        "accuracy": accuracy_RK[0],
+        "accuracy_low": low,
+        "accuracy_high": high,
+        **_cost_columns(one, group, samples_PK[group.rows_P]),
+    }
+    identity = {
+        "model": one.facts.name,
+        "strategy": one.strategy,
+        "selector": selector,
+        "level": group.level,
+    }
     model = {
         "pretraining_flops": one.facts.pretraining_flops,
         "num_parameters": one.facts.architecture.num_parameters,
-        "num_problems": num_problems,
+        "num_problems": len(group.rows_P),
     }
     return [
-        identity
-        | {"level": level}
-        | {name: float(values[i]) for name, values in columns.items()}
-        | model
-        for i in range(len(columns["k"]))
+        identity | {name: float(values[at]) for name, values in columns.items()} | model
+        for at in range(len(low))
     ]
 
 
+def _cost_columns(one: Attempts, group: _Group, samples_PK: FloatArray) -> dict[str, FloatArray]:
+    columns: dict[str, FloatArray] = {}
+    for axis in AXES:
+        if axis not in one.costs:
+            continue
+        cost = one.costs[axis]
+        prompt_P1, sample_P1 = cost.prompt_P[group.rows_P, None], cost.sample_P[group.rows_P, None]
+        cost_PK = prompt_P1 + samples_PK * sample_P1
+        columns[axis] = cost_PK.mean(axis=0)
+        if axis == "inference_flops":
+            low, high = _interval(group.resamples, group.resamples.means(cost_PK))
+            columns[f"{axis}_low"], columns[f"{axis}_high"] = low, high
+    return columns
+
+
+def _interval(resamples: Resamples, values_RK: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """An interval, or NaN for both ends where the values are not known."""
+    is_known_K = ~np.isnan(values_RK).any(axis=0)
+    low, high = resamples.interval(np.where(is_known_K, values_RK, 0.0))
+    return np.where(is_known_K, low, np.nan), np.where(is_known_K, high, np.nan)
+
+
 def ladder_table(
-    attempts: Sequence[Attempts], reference: str | None, curves: pd.DataFrame
+    models: Sequence[ModelFacts],
+    attempts: Sequence[Attempts],
+    reference: str | None,
+    curves: pd.DataFrame,
 ) -> pd.DataFrame:
     """One row per model, in order of pre-training compute; maj@K and pass@K at the reference
-    strategy's largest K."""
-    singles = {
-        a.facts.name: a for a in attempts if a.strategy.startswith("greedy") and a.kind == "single"
-    }
+    strategy's largest K. Shares are NaN where they were not recorded."""
     rows = []
-    for facts in dict.fromkeys(a.facts for a in attempts):
+    for facts in models:
         own = [a for a in attempts if a.facts == facts]
         shown = [a for a in own if a.strategy == reference] or own
-        weights = [float(a.num_samples_P.sum()) for a in shown]
-        greedy = singles.get(facts.name)
         rows.append(
             {
                 "model": facts.name,
                 "num_parameters": facts.architecture.num_parameters,
                 "pretraining_tokens": facts.pretraining_tokens,
                 "pretraining_flops": facts.pretraining_flops,
-                "greedy": np.nan if greedy is None else float(greedy.num_correct_P.mean()),
+                "pretraining_loss": np.nan
+                if facts.pretraining_loss is None
+                else facts.pretraining_loss,
+                "greedy": greedy_accuracy(facts.name, curves),
                 **_reference_scores(facts.name, reference, curves),
-                "truncated_share": np.average([a.truncated_share for a in shown], weights=weights),
-                "unparsable_share": np.average(
-                    [a.unparsable_share for a in shown], weights=weights
-                ),
+                "truncated_share": _mean_share(shown, "truncated_share"),
+                "unparsable_share": _mean_share(shown, "unparsable_share"),
             }
         )
     return pd.DataFrame(rows)
+
+
+def greedy_accuracy(model: str, curves: pd.DataFrame) -> float:
+    """Accuracy of a model's greedy answer over all problems; NaN where there is none."""
+    is_greedy = curves["strategy"].str.startswith("greedy") & (curves["selector"] == "single")
+    is_mine = (curves["model"] == model) & (curves["level"] == ALL_LEVELS)
+    found = curves.loc[(is_greedy & is_mine).to_numpy(bool), "accuracy"].tolist()
+    return found[0] if found else float("nan")
+
+
+def _mean_share(shown: Sequence[Attempts], name: str) -> float:
+    if not shown:
+        return float("nan")
+    weights = [float(a.num_samples_P.sum()) for a in shown]
+    return float(np.average([getattr(a, name) for a in shown], weights=weights))
 
 
 def _reference_scores(model: str, reference: str | None, curves: pd.DataFrame) -> dict[str, float]:
@@ -173,8 +240,9 @@ def _reference_scores(model: str, reference: str | None, curves: pd.DataFrame) -
     columns = (own[column].tolist() for column in ("selector", "k", "accuracy"))
     accuracy = {(selector, k): value for selector, k, value in zip(*columns, strict=True)}
     last = max((k for _, k in accuracy), default=np.nan)
+    single = [accuracy[s, 1.0] for s in ("oracle", "voting") if (s, 1.0) in accuracy]
     return {
-        "pass@1": accuracy.get(("oracle", 1.0), np.nan),
+        "pass@1": single[0] if single else np.nan,
         f"maj@{last:.0f}": accuracy.get(("voting", last), np.nan),
         f"pass@{last:.0f}": accuracy.get(("oracle", last), np.nan),
     }
@@ -187,5 +255,5 @@ def reference_strategy(attempts: Sequence[Attempts]) -> str | None:
     if not candidates:
         return None
     holders = Counter(a.strategy for a in candidates)
-    num_samples = {a.strategy: int(a.num_samples_P[0]) for a in candidates}
+    num_samples = {a.strategy: a.max_k for a in candidates}
     return min(num_samples, key=lambda s: (-holders[s], -num_samples[s], s))

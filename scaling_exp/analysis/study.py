@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.intervals import Resamples
+from scaling_exp.analysis.tradeoff import Curve
 from scaling_exp.types import ModelFacts
 
 
 @dataclass(frozen=True)
 class Study:
     """`attempts` hold counts per problem, and are empty where only points were imported; `curves` is the tidy table of
-    `curve_table`, which every kind of data has. Models are in order of pre-training compute."""
+    `curve_table`, which every kind of data has. Models are in order of pre-training compute. `matching` holds, by
+    selector, the finely spaced curve of every model under the strategy that the trade is read from."""
 
     models: Sequence[ModelFacts]
     attempts: Sequence[Attempts]
     curves: pd.DataFrame
     resamples: Resamples
     seed: int
+    matching: Mapping[str, Sequence[Curve]] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from scaling_exp.types import ModelFacts
 ACCURACY_LEVELS = np.arange(1, 100) / 100
 ACCURACY_TOLERANCE = 1e-9
 """maj@2 = maj@1 exactly, but not to the last bit: a gain below this is none."""
+UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Curve:
     """Accuracy of one model under one selector against the number of samples, for every row of the
     bootstrap.
 
-    A query at k samples costs prefill_R + k sample_R.
+    A query at k samples costs prefill_R + k sample_R FLOPs; NaN where that is not known. Tokens are means.
     """
 
     facts: ModelFacts
@@ -44,9 +45,19 @@ class Curve:
     accuracy_RK: FloatArray
     prefill_R: FloatArray
     sample_R: FloatArray
+    prompt_tokens: float
+    output_tokens: float
 
     def query_flops(self, k_R: FloatArray) -> FloatArray:
         return self.prefill_R + k_R * self.sample_R
+
+    def accuracy_at(self, k: float) -> FloatArray:
+        """Accuracy at any k between the first and the last, shape (R,), linear in log k between the measured ones."""
+        at = np.interp(np.log(k), np.log(self.ks_K), np.arange(len(self.ks_K)))
+        left = min(int(at), len(self.ks_K) - 2) if len(self.ks_K) > 1 else 0
+        right = min(left + 1, len(self.ks_K) - 1)
+        share = at - left
+        return (1 - share) * self.accuracy_RK[:, left] + share * self.accuracy_RK[:, right]
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Match:
 
     `k_match` is NaN, with the bounds that the resamples give, when the smaller model's curve does
     not reach the target; resamples that do not reach it count as k = inf, an infinite inference
-    ratio, and a crossover of 0.
+    ratio, and a crossover of 0. Without token counts the ratio and the crossover are NaN, bounds included.
     """
 
     smaller: ModelFacts
@@ -135,23 +146,32 @@ def matches(curves: Sequence[Curve], resamples: Resamples) -> list[Match]:
 
 
 def match(smaller: Curve, larger: Curve, resamples: Resamples) -> Match:
-    """Match one pair. Crossover: Q* = 6(N_b D_b - N_s D_s) / (c_s(k_match) - c_b(1)), inf for a
-    denominator <= 0."""
-    target_R = larger.accuracy_RK[:, 0]
+    """Match one pair at the accuracy of one sample of the larger."""
+    return match_target(smaller, larger, larger.accuracy_RK[:, 0], resamples)
+
+
+def match_target(
+    smaller: Curve, larger: Curve, target_R: FloatArray, resamples: Resamples
+) -> Match:
+    """Match one pair at an accuracy that one answer of the larger model has. Crossover:
+    Q* = 6(N_b D_b - N_s D_s) / (c_s(k_match) - c_b(1)), inf for a denominator <= 0."""
     k_R = first_reach(smaller.accuracy_RK, smaller.ks_K, target_R[:, None])[:, 0]
     single_R = larger.query_flops(np.ones_like(k_R))
     matched_R = smaller.query_flops(k_R)
     saved = larger.facts.pretraining_flops - smaller.facts.pretraining_flops
     crossover_R = crossover_queries(saved, matched_R - single_R)
+    is_priced = not np.isnan(single_R + smaller.sample_R).any()
+    ratio = resamples.estimate(matched_R / single_R, undefined=np.inf)
+    crossover = resamples.estimate(crossover_R, undefined=0.0)
     return Match(
         smaller=smaller.facts,
         larger=larger.facts,
         accuracy_target=resamples.estimate(target_R, undefined=0.0),
         k_match=resamples.estimate(k_R, undefined=np.inf),
         share_reached=share_defined(k_R),
-        inference_ratio=resamples.estimate(matched_R / single_R, undefined=np.inf),
+        inference_ratio=ratio if is_priced else UNKNOWN,
         pretraining_ratio=larger.facts.pretraining_flops / smaller.facts.pretraining_flops,
-        crossover_queries=resamples.estimate(crossover_R, undefined=0.0),
+        crossover_queries=crossover if is_priced else UNKNOWN,
         crossover_R=np.nan_to_num(crossover_R, nan=0.0, posinf=np.inf),
     )
 
@@ -170,9 +190,9 @@ def exchange_rate(curves: Sequence[Curve], resamples: Resamples) -> ExchangeRate
     Each model is read at every whole per cent that its curve passes between k = 1 and the last k.
     With log inference compute y and log pre-training compute x, the slope of y on x is pooled over
     levels with one fixed effect per level; x is known exactly, y is measured, so y is what is
-    regressed. The rate is its inverse.
+    regressed. The rate is its inverse. None as well where a model's inference compute is not known.
     """
-    if len(curves) < 2:
+    if len(curves) < 2 or any(np.isnan(curve.sample_R).any() for curve in curves):
         return None
     log_inference_RLM = np.stack([_log_flops_at_levels(curve) for curve in curves], axis=2)
     log_pretraining_M = np.log([curve.facts.pretraining_flops for curve in curves])
@@ -304,6 +324,57 @@ def is_undominated(cost_N: FloatArray, accuracy_N: FloatArray) -> NDArray[np.boo
         accuracy_N[None, :] > accuracy_N[:, None] + ACCURACY_TOLERANCE
     )
     return np.logical_not((no_dearer & no_worse & better).any(axis=1))
+
+
+def flops_matched(
+    curves: Sequence[Curve], ratios: Sequence[float], resamples: Resamples
+) -> pd.DataFrame:
+    """Every pair at equal total compute: the larger answers once, the smaller spends what its pre-training saved.
+
+    R = D_inference / D_pretraining of the larger (Snell et al. 2024, arXiv 2408.03314, section 7) fixes the number of
+    queries: R D_b / (tokens of a query of the larger). Columns: smaller, larger, ratio R, num_queries, k (affordable
+    samples of the smaller), is_capped (more than were drawn: it is read at the last), accuracy_smaller,
+    accuracy_larger, and their difference with _low and _high. Pairs without token counts are left out.
+    """
+    ordered = sorted(curves, key=lambda curve: curve.facts.pretraining_flops)
+    rows = [
+        _flops_matched_row(smaller, larger, ratio, resamples)
+        for i, smaller in enumerate(ordered)
+        for larger in ordered[i + 1 :]
+        if smaller.facts.pretraining_flops < larger.facts.pretraining_flops
+        and not np.isnan(smaller.sample_R[0] + larger.sample_R[0])
+        for ratio in ratios
+    ]
+    columns = ("smaller", "larger", "ratio", "num_queries", "k", "is_capped", "accuracy_smaller")
+    more = ("accuracy_larger", "difference", "difference_low", "difference_high")
+    return pd.DataFrame(rows, columns=pd.Index([*columns, *more]))
+
+
+def _flops_matched_row(
+    smaller: Curve, larger: Curve, ratio: float, resamples: Resamples
+) -> dict[str, str | float | bool]:
+    tokens = larger.prompt_tokens + larger.output_tokens
+    num_queries = ratio * larger.facts.pretraining_tokens / tokens
+    saved = larger.facts.pretraining_flops - smaller.facts.pretraining_flops
+    budget = float(larger.query_flops(np.ones(1))[0]) + saved / num_queries
+    k = (budget - float(smaller.prefill_R[0])) / float(smaller.sample_R[0])
+    last = float(smaller.ks_K[-1])
+    is_affordable = k >= 1
+    read_R = smaller.accuracy_at(min(k, last)) if is_affordable else np.zeros(len(larger.sample_R))
+    difference = resamples.estimate(read_R - larger.accuracy_RK[:, 0], undefined=np.nan)
+    return {
+        "smaller": smaller.facts.name,
+        "larger": larger.facts.name,
+        "ratio": ratio,
+        "num_queries": num_queries,
+        "k": k,
+        "is_capped": k > last,
+        "accuracy_smaller": float(read_R[0]),
+        "accuracy_larger": float(larger.accuracy_RK[0, 0]),
+        "difference": difference.value,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+    }
 
 
 def snell_match(size_ratio: float, inference_to_pretraining: float) -> float:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scaling_exp.analysis.curves import Selector
 from scaling_exp.analysis.intervals import Estimate
+from scaling_exp.analysis.sensitivity import Scenario
 from scaling_exp.analysis.tradeoff import ExchangeRate, Match
 from scaling_exp.types import ModelFacts
 
@@ -34,26 +34,32 @@ MIN_PROBLEMS = 10
 @dataclass(frozen=True)
 class Evidence:
     """What the analysis found; `strategy` is the exchangeable strategy it was read from, None if
-    there is none."""
+    there is none. `num_problems` is None where only points are known; `greedy` holds the accuracy of each model's
+    greedy answer, where it was drawn."""
 
     confidence: float
-    num_problems: int
+    num_problems: int | None
     num_bootstrap: int
     strategy: str | None
     num_samples: int
     models: tuple[ModelFacts, ...]
-    matches: Mapping[Selector, Sequence[Match]]
-    exchange_rates: Mapping[Selector, ExchangeRate | None]
+    matches: Mapping[str, Sequence[Match]]
+    exchange_rates: Mapping[str, ExchangeRate | None]
     lifetimes: pd.DataFrame
+    scenarios: Sequence[Scenario]
+    greedy: Mapping[str, float]
 
 
-def conclude(evidence: Evidence) -> tuple[dict[str, object], tuple[str, str]]:
-    """The verdict, ready for JSON (infinity is "inf", what is missing is None), and its two
+def conclude(evidence: Evidence) -> tuple[dict[str, object], tuple[str, ...]]:
+    """The verdict, ready for JSON (infinity is "inf", what is missing is None), and its
     sentences."""
     voting = headline(evidence.matches["voting"], evidence.confidence)
-    oracle = _oracle_of(voting, evidence)
-    sentences = _sentences(voting, oracle, evidence)
-    pairs: dict[Selector, Match | None] = {"voting": voting, "oracle": oracle}
+    oracle = _match_of("oracle", voting, evidence)
+    sentences = (*_sentences(voting, oracle, evidence), *_flip_sentences(evidence.scenarios))
+    pairs: dict[str, Match | None] = {
+        name: voting if name == "voting" else _match_of(name, voting, evidence)
+        for name in evidence.matches
+    }
     verdict = {
         "question": QUESTION,
         "confidence": evidence.confidence,
@@ -62,6 +68,7 @@ def conclude(evidence: Evidence) -> tuple[dict[str, object], tuple[str, str]]:
         "strategy": evidence.strategy,
         "num_samples": evidence.num_samples,
         "selectors": {s: _selector_verdict(s, pair, evidence) for s, pair in pairs.items()},
+        "sensitivity": [_scenario_json(each) for each in evidence.scenarios],
         "assumptions": _assumptions(evidence),
         "sentences": list(sentences),
     }
@@ -85,17 +92,16 @@ def headline(matches: Sequence[Match], confidence: float) -> Match | None:
     )
 
 
-def _oracle_of(voting: Match | None, evidence: Evidence) -> Match | None:
-    """The oracle's match of the same pair; the oracle's own headline where voting has none."""
+def _match_of(selector: str, voting: Match | None, evidence: Evidence) -> Match | None:
+    """A selector's match of the pair that voting speaks of; its own headline where voting has none."""
     if voting is None:
-        return headline(evidence.matches["oracle"], evidence.confidence)
+        return headline(evidence.matches[selector], evidence.confidence)
     pair = (voting.smaller, voting.larger)
-    return next(m for m in evidence.matches["oracle"] if (m.smaller, m.larger) == pair)
+    found = (m for m in evidence.matches[selector] if (m.smaller, m.larger) == pair)
+    return next(found, None)
 
 
-def _selector_verdict(
-    selector: Selector, pair: Match | None, evidence: Evidence
-) -> dict[str, object]:
+def _selector_verdict(selector: str, pair: Match | None, evidence: Evidence) -> dict[str, object]:
     rate = evidence.exchange_rates[selector]
     return {
         "exchange_rate": None if rate is None else _rate_json(rate),
@@ -134,7 +140,7 @@ def _match_json(pair: Match) -> dict[str, object]:
 
 
 def _frontier_json(
-    selector: Selector, num_queries: float, pair: Match | None, lifetimes: pd.DataFrame
+    selector: str, num_queries: float, pair: Match | None, lifetimes: pd.DataFrame
 ) -> dict[str, object]:
     """The points that nothing beats at this number of queries, cheapest first, and how sure the
     pair's winner is."""
@@ -150,6 +156,50 @@ def _frontier_json(
         "points": [dict(zip(columns, row, strict=True)) for row in best.to_numpy(object).tolist()],
         "share_smaller_is_cheaper": share,
     }
+
+
+def _scenario_json(scenario: Scenario) -> dict[str, object]:
+    changed = scenario.match
+    return {
+        "assumption": scenario.assumption,
+        "change": scenario.change,
+        "k_match": _estimate_json(changed.k_match) | {"share_reached": changed.share_reached},
+        "inference_ratio": _estimate_json(changed.inference_ratio),
+        "crossover_queries": _estimate_json(changed.crossover_queries),
+        "verdict": _scenario_words(changed),
+        "flips": bool(scenario.flips_at),
+        "flips_at": list(scenario.flips_at),
+    }
+
+
+def _scenario_words(changed: Match) -> str:
+    """What a match comes to, in half a sentence."""
+    if not changed.is_reached:
+        return "the smaller model does not reach it with the samples drawn"
+    k, star = changed.k_match, changed.crossover_queries.value
+    samples = f"{k.value:.3g} {_plural(k.value, 'sample')} ({_range(k)})"
+    if math.isnan(star):
+        return samples
+    until = "at any number of queries" if math.isinf(star) else f"up to {_long(star)} queries"
+    return f"{samples}, cheaper {until}" if star > 0 else f"{samples}, never cheaper"
+
+
+def _flip_sentences(scenarios: Sequence[Scenario]) -> tuple[str, ...]:
+    """Which other assumptions would make it the other way round; nothing where there is no pair to speak of."""
+    if not scenarios:
+        return ()
+    flipped = [each for each in scenarios if each.flips_at]
+    if not flipped:
+        return (
+            f"None of the {len(scenarios)} assumptions that were varied changes which of the two is the cheaper at the"
+            " lifetimes priced.",
+        )
+    said = "; ".join(
+        f"if {each.change} (at {' and '.join(_long(number) for number in each.flips_at)} queries:"
+        f" {_scenario_words(each.match)})"
+        for each in flipped
+    )
+    return (f"The cheaper of the two would be the other one {said}.",)
 
 
 def _model_json(facts: ModelFacts) -> dict[str, object]:
@@ -176,6 +226,7 @@ def _number_json(value: float) -> float | str | None:
 
 def _assumptions(evidence: Evidence) -> list[str]:
     assumptions = [
+        *_greedy_assumption(evidence),
         "Pre-training compute is 6ND with N the total number of parameters; it is taken as exact.",
         "Inference compute counts every sample drawn: 2 FLOPs per active weight and token, exact "
         "causal attention, "
@@ -205,19 +256,35 @@ def _assumptions(evidence: Evidence) -> list[str]:
     return assumptions
 
 
+def _greedy_assumption(evidence: Evidence) -> list[str]:
+    """What one greedy answer reaches: the reader must see it beside the single sample that matches are made with."""
+    if not evidence.greedy:
+        return []
+    each = "; ".join(f"{model} {_percent(value)}" for model, value in evidence.greedy.items())
+    return [
+        "A larger model's single attempt is one sample at the strategy's temperature. Greedy decoding costs the same"
+        f" and reaches: {each}. Against greedy, smaller models need more samples."
+    ]
+
+
 def _sentences(voting: Match | None, oracle: Match | None, evidence: Evidence) -> tuple[str, str]:
-    if evidence.num_problems < MIN_PROBLEMS:
+    if evidence.num_problems is not None and evidence.num_problems < MIN_PROBLEMS:
         return (
             f"With {evidence.num_problems} problems {CANNOT_TELL} whether inference replaces "
             "pre-training.",
             f"Run at least {MIN_PROBLEMS} problems, better some hundreds.",
         )
-    if not evidence.matches["voting"]:
+    if not any(evidence.matches.values()):
         return (
             f"Whether inference replaces pre-training {CANNOT_TELL}: a trade needs two models of "
             "different "
             "pre-training compute, each with several samples per problem.",
             "Add a model or a strategy that draws the same number of samples for every problem.",
+        )
+    if not evidence.matches["voting"]:
+        return (
+            f"Whether a vote replaces pre-training {CANNOT_TELL}: only right and wrong are known, not the answers.",
+            f"{_upper(_oracle_words(None, oracle, evidence))}, which no user can have.",
         )
     rate = f"across the ladder {_rate_words(evidence.exchange_rates['voting'])}"
     beside = _oracle_words(voting, oracle, evidence)
@@ -317,6 +384,10 @@ def _factor_words(rate: ExchangeRate) -> str:
         low = f"at least a factor {_short(factor.low)}"
         return f"{low} of pre-training compute (the models span {span})"
     return f"a factor {_short(factor.value)} ({_range(factor)}) of pre-training compute"
+
+
+def _upper(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _oracle_words(voting: Match | None, oracle: Match | None, evidence: Evidence) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from math import prod
@@ -32,6 +32,8 @@ class Model:
     name: str
     path: str
     pretraining_tokens: int
+    unique_tokens: int | None = None
+    pretraining_loss: float | None = None
 
     def __post_init__(self) -> None:
         if self.pretraining_tokens < 1:
@@ -48,7 +50,13 @@ class Model:
     @cached_property
     def facts(self) -> ModelFacts:
         """Shapes and pre-training, exact sums over the weights' shapes."""
-        return ModelFacts(self.name, self._architecture(), self.pretraining_tokens)
+        return ModelFacts(
+            self.name,
+            self._architecture(),
+            self.pretraining_tokens,
+            unique_tokens=self.unique_tokens,
+            pretraining_loss=self.pretraining_loss,
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -154,7 +162,7 @@ class Model:
         return file
 
     def __getstate__(self) -> dict:
-        return {"name": self.name, "path": self.path, "pretraining_tokens": self.pretraining_tokens}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)

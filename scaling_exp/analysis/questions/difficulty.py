@@ -78,6 +78,7 @@ class Difficulty:
                     "gain": gain.value,
                     "gain_low": gain.low,
                     "gain_high": gain.high,
+                    "target": np.nan if pair is None else pair.accuracy_target.value,
                     "next_larger": "" if larger is None else larger.facts.name,
                     "k_match": np.nan if pair is None else pair.k_match.value,
                     "share_reached": np.nan if pair is None else pair.share_reached,
@@ -129,7 +130,11 @@ def _sentences(table: pd.DataFrame, selector: str) -> list[str]:
 def _reach(table: pd.DataFrame) -> list[str]:
     """In which parts each model reaches the next larger one's single sample."""
     pairs = table.loc[(table["next_larger"] != "").to_numpy(bool)]
-    reached = pairs.assign(is_reached=pairs["k_match"].notna()).groupby("bin")["is_reached"].sum()
+    reached = (
+        pairs.assign(is_reached=pairs["k_match"].notna() & (pairs["target"] > 0))
+        .groupby("bin")["is_reached"]
+        .sum()
+    )
     num_pairs = pairs["model"].nunique()
     each = ", ".join(f"{int(number)} of {num_pairs}" for number in reached)
     return [

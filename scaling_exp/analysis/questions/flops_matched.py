@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
@@ -101,6 +102,6 @@ def _lines(table: pd.DataFrame) -> Iterator[Series]:
 
 
 def _shown_pairs(order: Sequence[str]) -> list[tuple[str, str]]:
-    neighbours = list(zip(order[:-1], order[1:], strict=True))
+    neighbours = list(pairwise(order))
     ends = (order[0], order[-1])
     return neighbours if ends in neighbours else [*neighbours, ends]

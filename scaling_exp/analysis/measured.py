@@ -1,0 +1,35 @@
+"""What was measured: a table with a row per sample, or counts per problem, or points per model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from scaling_exp.analysis.attempts import Attempts, fold, fold_counts
+from scaling_exp.analysis.pricing import Pricing
+from scaling_exp.types import ModelFacts
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One of the tables holds rows, the others are empty. `adaptive` names the strategies that decide themselves how
+    much to draw. Columns: `attempts.SAMPLE_COLUMNS`, `attempts.COUNT_COLUMNS`, `points.POINT_COLUMNS`."""
+
+    models: Sequence[ModelFacts]
+    samples: pd.DataFrame = field(default_factory=pd.DataFrame)
+    counts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    points: pd.DataFrame = field(default_factory=pd.DataFrame)
+    adaptive: Collection[str] = ()
+
+    @property
+    def has_points(self) -> bool:
+        """Whether there are points only, of which no problem is known."""
+        return not self.points.empty
+
+    def attempts(self, pricing: Pricing) -> list[Attempts]:
+        """What every model drew under every strategy. Raises ValueError for an incomplete table."""
+        if not self.counts.empty:
+            return fold_counts(self.counts, self.models, pricing)
+        return fold(self.samples, self.models, pricing, self.adaptive)
