@@ -16,6 +16,7 @@ def test_every_price_says_where_and_when_it_was_read(name: Any) -> None:
     assert len(rows) >= 10
     for key, row in rows.items():
         assert row["source"].startswith("https://"), key
+        assert row["read_in"].startswith("https://"), key
         assert re.fullmatch(r"20\d\d-\d\d(-\d\d)?", row["date"]), key
 
 

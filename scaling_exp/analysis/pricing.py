@@ -1,7 +1,7 @@
 """Prices: what an accelerator does in a second, and what its hours or a hosted model's tokens cost.
 
-Peaks, rents and tariffs are lists with a source and a date beside this file. It knows no model's shapes: what a query
-needs is for cost.py.
+Peaks, rents and tariffs are lists beside this file. A row names the vendor's page, the public copy or transcription in
+which it was read, and the date of that; peaks are dense. It knows no model's shapes: what a query needs is for cost.py.
 """
 
 from __future__ import annotations
