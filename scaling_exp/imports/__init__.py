@@ -92,9 +92,8 @@ def import_source(source: Source) -> Imported:
 
 def _rows(source: Source) -> tuple[Rows, list[str]]:
     rows = read_rows(source.file, source.format)
-    if source.join is None or source.joined_file is None:
-        return rows, []
-    return joined(rows, read_rows(source.joined_file, None), source.join)
+    second = source.joined_file
+    return joined(rows, read_rows(second, None), source.join) if second else (rows, [])
 
 
 def _hash(source: Source, digests: Mapping[str, str]) -> str:

@@ -133,10 +133,17 @@ class Cells:
 
 def read_cells(source: Source, understood: Understood, rows: Rows, faults: Faults) -> Cells:
     """All cells that mean something, typed; wrong ones are marked in `faults`, and so is what must not be missing."""
-    raw = {meaning: rows.column(name) for meaning, name in understood.columns.items()}
+    found = rows.columns(
+        [
+            *dict.fromkeys(
+                [*understood.columns.values(), *(each.column for each in source.points.values())]
+            )
+        ]
+    )
+    raw = {meaning: found[name] for meaning, name in understood.columns.items()}
     if source.answer_pattern and "answer" not in raw and "text" in raw:
         raw["answer"] = raw["text"]
-    wide = [rows.column(each.column) for each in source.points.values()]
+    wide = [found[each.column] for each in source.points.values()]
     row_S, raw_S, is_listed = _laid_out(raw, wide, rows.num_rows, faults)
     values, notes = _tokens(source, understood, raw, row_S, is_listed, faults)
     for meaning, cells in raw_S.items():

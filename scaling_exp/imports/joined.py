@@ -37,15 +37,19 @@ class JoinedRows:
     def place(self, row: int) -> str:
         return self.left.place(row)
 
-    def column(self, path: str) -> Column:
-        is_left = path in self.left.names or path not in self.right.names
-        return self.left.column(path) if is_left else Column(self._values(path).take(self.at_R))
+    def columns(self, paths: Sequence[str]) -> dict[str, Column]:
+        lacking = set(self.right.names) - set(self.left.names)
+        found = self.left.columns([path for path in paths if path not in lacking])
+        right = self.right.columns([path for path in paths if path in lacking])
+        return found | {
+            path: Column(_flat(column, path).take(self.at_R)) for path, column in right.items()
+        }
 
-    def _values(self, path: str) -> pa.ChunkedArray:
-        column = self.right.column(path)
-        if column.lengths_R is not None:
-            raise UserError(f"the column {path!r} of the joined file holds lists; it must not")
-        return column.values
+
+def _flat(column: Column, path: str) -> pa.ChunkedArray:
+    if column.lengths_R is not None:
+        raise UserError(f"the column {path!r} holds lists; a file cannot be joined by or with it")
+    return column.values
 
 
 def joined(left: Rows, right: Rows, join: Join) -> tuple[Rows, list[str]]:
@@ -53,14 +57,8 @@ def joined(left: Rows, right: Rows, join: Join) -> tuple[Rows, list[str]]:
 
     Raises UserError when a key stands twice in `right` or none is found.
     """
-    key = left.column(join.column)
-    if key.lengths_R is not None:
-        raise UserError(f"join.column {join.column!r} holds lists; it must not")
-    key_R = as_text(key.values.combine_chunks())
-    if join.by is None:
-        keys = as_text(pa.array(range(right.num_rows)))
-    else:
-        keys = as_text(right.column(join.by).values.combine_chunks())
+    key_R = _keys(left, join.column)
+    keys = _keys(right, join.by) if join.by else as_text(pa.array(range(right.num_rows)))
     repeated = pc.value_counts(keys.drop_null())
     if repeated.field("counts").to_pylist() and pc.max(repeated.field("counts")).as_py() > 1:
         twice = repeated.filter(pc.greater(repeated.field("counts"), 1)).field("values")[0].as_py()
@@ -77,3 +75,7 @@ def joined(left: Rows, right: Rows, join: Join) -> tuple[Rows, list[str]]:
     shown = ", ".join(str(each) for each in lost[:5]) + (" ..." if len(lost) > 5 else "")
     notes = [f"{len(lost):,} keys are not in {join.file}: {shown}"] if lost else []
     return JoinedRows(left, right, at_R), notes
+
+
+def _keys(rows: Rows, name: str) -> pa.Array:
+    return as_text(_flat(rows.columns([name])[name], name).combine_chunks())

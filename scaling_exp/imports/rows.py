@@ -72,8 +72,8 @@ class Rows(Protocol):
     @property
     def broken(self) -> Sequence[Broken]: ...
     def place(self, row: int, /) -> str: ...
-    def column(self, path: str) -> Column:
-        """Raises UserError when there is none."""
+    def columns(self, paths: Sequence[str]) -> dict[str, Column]:
+        """Columns by the names or paths that they are asked for. Raises UserError when there is none."""
         ...
 
 
@@ -157,12 +157,21 @@ class JsonRows:
     def num_rows(self) -> int:
         return self.texts.num_rows
 
-    def column(self, path: str) -> Column:
+    def columns(self, paths: Sequence[str]) -> dict[str, Column]:
+        inside = {path: self._inside(path) for path in paths}
+        plain = _extracted(self.texts, [each for each in inside.values() if "[*]" not in each])
+        return {
+            path: plain[each] if each in plain else _laid_out(self.texts, each)
+            for path, each in inside.items()
+        }
+
+    def _inside(self, path: str) -> str:
+        """A path as JSON writes it."""
         if path in self.names:
-            return _extracted(self.texts, f'$."{path}"')
+            return f'$."{path}"'
         if re.split(r"[.\[]", path)[0] not in self.names:
             raise no_column(path, self.names)
-        return _extracted(self.texts, f"$.{path}")
+        return f"$.{path}"
 
 
 def _read_json_lines(file: FilePath, content: bytes) -> JsonRows:
@@ -217,22 +226,39 @@ def _json_rows(texts: pa.Table, named: Callable[[int], str]) -> JsonRows:
     return JsonRows(texts, list(names), lambda row: named(int(row_R[row])), broken)
 
 
-def _extracted(texts: pa.Table, path: str) -> Column:
-    """The values at a JSON path, as text; a list's, where there are lists. `[*]` stands for all of a list."""
-    before, star, after = path.partition("[*]")
-    _check_path(path, before, after)
-    escaped = before.replace("'", "''")
-    if not star:
-        kinds = _query(f"SELECT DISTINCT json_type(text, '{escaped}') AS kind FROM it", texts)
-        if "ARRAY" not in kinds["kind"].to_pylist():
-            found = _query(f"SELECT json_extract_string(text, '{escaped}') AS found FROM it", texts)
-            return Column(found["found"])
-    every = f"json_extract(text, '{escaped}[*]')"
-    inside = "$" + after.replace("'", "''")
-    found = _query(
-        f"SELECT [json_extract_string(x, '{inside}') FOR x IN {every}] AS found FROM it", texts
+def _extracted(texts: pa.Table, paths: Sequence[str]) -> dict[str, Column]:
+    """The values at JSON paths, as text; a list's, where there are lists. The texts are parsed once for all paths."""
+    for path in paths:
+        _check_path(path, path, "")
+    if not paths:
+        return {}
+    every = ", ".join(f"'{_escaped(path)}'" for path in paths)
+    tests = ", ".join(f"bool_or(kinds[{at + 1}] = 'ARRAY')" for at in range(len(paths)))
+    kinds = _query(
+        f"SELECT {tests} FROM (SELECT json_type(text, [{every}]) AS kinds FROM it)", texts
     )
-    return listed(found["found"])
+    found = _query(f"SELECT json_extract_string(text, [{every}]) AS found FROM it", texts)["found"]
+    flat = pc.list_flatten(found)
+    columns = {}
+    for at, path in enumerate(paths):
+        if kinds.column(at)[0].as_py():
+            columns[path] = _laid_out(texts, f"{path}[*]")
+        else:
+            columns[path] = Column(flat.take(pa.array(np.arange(at, len(flat), len(paths)))))
+    return columns
+
+
+def _laid_out(texts: pa.Table, path: str) -> Column:
+    """The values at a JSON path in which `[*]` stands for all of a list."""
+    before, _, after = path.partition("[*]")
+    _check_path(path, before, after)
+    every = f"json_extract(text, '{_escaped(before)}[*]')"
+    inside = f"json_extract_string(x, '${_escaped(after)}')" if after else "x->>'$'"
+    return listed(_query(f"SELECT [{inside} FOR x IN {every}] AS found FROM it", texts)["found"])
+
+
+def _escaped(path: str) -> str:
+    return path.replace("'", "''")
 
 
 def _check_path(path: str, before: str, after: str) -> None:
@@ -275,7 +301,10 @@ class TableRows:
     def num_rows(self) -> int:
         return self.table.num_rows
 
-    def column(self, path: str) -> Column:
+    def columns(self, paths: Sequence[str]) -> dict[str, Column]:
+        return {path: self._column(path) for path in paths}
+
+    def _column(self, path: str) -> Column:
         first = path if path in self.names else re.split(r"[.\[]", path)[0]
         if first not in self.names:
             raise no_column(path, self.names)
@@ -284,7 +313,10 @@ class TableRows:
             texts = _query(
                 "SELECT to_json(it.cell)::VARCHAR AS text FROM it", pa.table({"cell": values})
             )
-            return _extracted(texts, "$" + path.removeprefix(first))
+            inside = "$" + path.removeprefix(first)
+            return (
+                _laid_out(texts, inside) if "[*]" in inside else _extracted(texts, [inside])[inside]
+            )
         if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
             return listed(values)
         return Column(values)

@@ -43,9 +43,15 @@ class Join:
     Without `by` the number of its row is meant, from 0.
     """
 
-    file: str
-    column: str
+    file: str | None = None
+    column: str = ""
     by: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.file is not None and not self.column:
+            raise ValueError(
+                f"join.column is missing: which column here finds a row of {self.file}?"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Source:
     units: Mapping[str, float | None] = field(default_factory=dict)
     points: Mapping[str, WidePoint] = field(default_factory=dict)
     tokens: Tokens = Tokens()
-    join: Join | None = None
+    join: Join = Join()
     answer_pattern: str | None = None
     no_answer: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
@@ -139,7 +145,7 @@ class Source:
     @property
     def joined_file(self) -> FilePath | None:
         """The second file, whose path is seen from the folder of the first."""
-        return existing(self.file.parent / self.join.file) if self.join else None
+        return existing(self.file.parent / self.join.file) if self.join.file else None
 
     def run_name(self) -> str:
         """The run folder's name without its hash."""
