@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -63,16 +64,17 @@ def fold(
     models: Sequence[ModelFacts],
     pricing: Pricing,
     adaptive: Collection[str] = (),
+    seconds_per_output_token: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Attempts]:
     """One `Attempts` per (model, strategy) from a table with one row per sample, models by pre-training compute.
 
     Columns: `SAMPLE_COLUMNS`; where known also answer, score, truncated and `TOKEN_COLUMNS`. An answer's class is its
     text; several right ones compete, as they would in a user's vote. `adaptive` names the strategies that decide
-    themselves how much to draw.
+    themselves how much to draw; `seconds_per_output_token` are accelerator seconds by model, where they were measured.
     Raises ValueError for missing columns or values, a model without facts, facts without samples, a problem missing
     somewhere, and a sample that occurs twice.
     """
-    table = _Table.of(samples, SAMPLE_COLUMNS, models)
+    table = _Table.of(samples, SAMPLE_COLUMNS, models, pricing, seconds_per_output_token)
     sample_S = table.numbers("sample")
     kinds = _kinds(table, np.diff(np.append(table.starts, len(table.frame))), adaptive)
     is_repeated = np.diff(sample_S) == 0
@@ -80,7 +82,7 @@ def fold(
     if is_repeated.any():
         where = table.name(int(np.flatnonzero(is_repeated)[0]))
         raise ValueError(f"{where} is drawn twice with the same sample number")
-    return [_fold_samples(table.part(group), pricing, kinds) for group in table.groups]
+    return [_fold_samples(table.part(group), kinds) for group in table.groups]
 
 
 def fold_counts(
@@ -88,7 +90,7 @@ def fold_counts(
 ) -> list[Attempts]:
     """As `fold`, from a table with one row per model, strategy and problem: `COUNT_COLUMNS`, and `TOKEN_COLUMNS`
     (means) where known. There are no answers, so there is nothing to vote with."""
-    table = _Table.of(counts, COUNT_COLUMNS, models)
+    table = _Table.of(counts, COUNT_COLUMNS, models, pricing, {})
     if len(table.starts) < len(table.frame):
         twice = np.setdiff1d(np.arange(len(table.frame)), table.starts)
         raise ValueError(f"{table.name(int(twice[0]))} is counted twice")
@@ -96,7 +98,7 @@ def fold_counts(
     if (num_samples < 1).any() or (num_correct < 0).any() or (num_correct > num_samples).any():
         raise ValueError("a row has no sample, or more correct ones than samples")
     kinds = _kinds(table, num_samples, ())
-    return [_fold_counts(table.part(group), pricing, kinds) for group in table.groups]
+    return [_fold_counts(table.part(group), kinds) for group in table.groups]
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,17 @@ class _Table:
     levels: tuple[str, ...]
     starts: IntArray
     groups: tuple[slice, ...]
+    pricing: Pricing
+    seconds_per_output_token: Mapping[str, float]
 
     @classmethod
     def of(
-        cls, frame: pd.DataFrame, columns: Sequence[str], models: Sequence[ModelFacts]
+        cls,
+        frame: pd.DataFrame,
+        columns: Sequence[str],
+        models: Sequence[ModelFacts],
+        pricing: Pricing,
+        seconds_per_output_token: Mapping[str, float],
     ) -> _Table:
         _check_columns(frame, columns)
         facts = _check_models({str(name) for name in frame["model"].unique()}, models)
@@ -134,6 +143,8 @@ class _Table:
             levels=_levels(pd.Series(frame["level"]), keys_S[2], names[2]),
             starts=starts,
             groups=tuple(slice(*pair) for pair in pairwise(bounds)),
+            pricing=pricing,
+            seconds_per_output_token=seconds_per_output_token,
         )
         table._check_problems(keys_S[2])
         return table
@@ -184,12 +195,19 @@ class _Part:
             return np.full(len(self.rows), np.nan)
         return self.rows[name].to_numpy(np.float64)
 
+    def costs(
+        self, problem_S: IntArray, prompt_P: FloatArray, output_S: FloatArray
+    ) -> Mapping[str, QueryCost]:
+        seconds = self.table.seconds_per_output_token.get(self.facts.name)
+        tokens = TokenCounts(prompt_P, problem_S, output_S, seconds_per_output_token=seconds)
+        return query_costs(self.facts, tokens, self.table.pricing)
+
     def sums(self, values_S: FloatArray) -> FloatArray:
         """Sums over the samples of each problem, (S,) to (P,)."""
         return np.add.reduceat(values_S, self.starts_P)
 
 
-def _fold_samples(part: _Part, pricing: Pricing, kinds: dict[str, Kind]) -> Attempts:
+def _fold_samples(part: _Part, kinds: dict[str, Kind]) -> Attempts:
     num_samples_P = np.diff(np.append(part.starts_P, len(part.rows)))
     problem_S = np.repeat(np.arange(len(num_samples_P)), num_samples_P)
     is_right_S = part.rows["is_correct"].to_numpy(bool)
@@ -214,15 +232,13 @@ def _fold_samples(part: _Part, pricing: Pricing, kinds: dict[str, Kind]) -> Atte
         scores=scores,
         prompt_tokens_P=prompt_S[part.starts_P],
         output_tokens_P=part.sums(output_S) / num_samples_P,
-        costs=query_costs(
-            part.facts, TokenCounts(prompt_S[part.starts_P], problem_S, output_S), pricing
-        ),
+        costs=part.costs(problem_S, prompt_S[part.starts_P], output_S),
         truncated_share=float(part.column("truncated").mean()),
         unparsable_share=float(np.mean(answer_S < 0)) if votes else float("nan"),
     )
 
 
-def _fold_counts(part: _Part, pricing: Pricing, kinds: dict[str, Kind]) -> Attempts:
+def _fold_counts(part: _Part, kinds: dict[str, Kind]) -> Attempts:
     prompt_P, output_P = (part.column(name) for name in TOKEN_COLUMNS)
     return Attempts(
         facts=part.facts,
@@ -236,9 +252,7 @@ def _fold_counts(part: _Part, pricing: Pricing, kinds: dict[str, Kind]) -> Attem
         scores=None,
         prompt_tokens_P=prompt_P,
         output_tokens_P=output_P,
-        costs=query_costs(
-            part.facts, TokenCounts(prompt_P, np.arange(len(prompt_P)), output_P), pricing
-        ),
+        costs=part.costs(np.arange(len(prompt_P)), prompt_P, output_P),
         truncated_share=float("nan"),
         unparsable_share=float("nan"),
     )

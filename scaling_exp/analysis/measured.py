@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -22,6 +22,8 @@ class Measured:
     counts: pd.DataFrame = field(default_factory=pd.DataFrame)
     points: pd.DataFrame = field(default_factory=pd.DataFrame)
     adaptive: Collection[str] = ()
+    seconds_per_output_token: Mapping[str, float] = field(default_factory=dict)
+    """Accelerator seconds by model, where they were measured."""
 
     @property
     def has_points(self) -> bool:
@@ -32,4 +34,5 @@ class Measured:
         """What every model drew under every strategy. Raises ValueError for an incomplete table."""
         if not self.counts.empty:
             return fold_counts(self.counts, self.models, pricing)
-        return fold(self.samples, self.models, pricing, self.adaptive)
+        seconds = self.seconds_per_output_token
+        return fold(self.samples, self.models, pricing, self.adaptive, seconds)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
-from scaling_exp.analysis import Analysis, AnalysisSettings, analyse
+from scaling_exp.analysis import Analysis, analyse, settings_from
 from scaling_exp.report import answers
 from scaling_exp.report.browser import embedded_samples
 from scaling_exp.report.charts import ordered_models
 from scaling_exp.report.figures import write_figures
 from scaling_exp.report.page import page_html
+from scaling_exp.report.reading import merged, read_ledger, read_measured
 from scaling_exp.store import RunFolder
-from scaling_exp.types import Architecture, ModelFacts
+from scaling_exp.types import UserError
 
 __all__ = ["redraw", "write_report"]
 
@@ -51,27 +54,24 @@ def write_report(
     return page
 
 
-def redraw(folder: RunFolder) -> tuple[Analysis, pathlib.Path]:
+def redraw(
+    folder: RunFolder, changed: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Analysis, pathlib.Path]:
     """Analyse a run's tables and write its verdict and its report; the analysis and the path of the
     page.
 
-    Raises StoreError when the folder is no run or the run has not finished.
+    `changed` are settings of the analysis that replace the recorded ones, and are recorded.
+    Raises StoreError when the folder is no run or the run has not finished, UserError for tables
+    that cannot be analysed.
     """
     manifest = folder.read_manifest()
-    samples = folder.read_table("samples").to_pandas()
-    analysis = analyse(samples, model_facts(manifest), _settings(manifest["analysis"]))
-    verdict = {**analysis.verdict, "sentences": list(analysis.sentences)}
-    folder.write_json("verdict", verdict)
+    manifest["analysis"] = merged(manifest["analysis"], changed)
+    measured = read_measured(folder, manifest)
+    try:
+        analysis = analyse(measured, settings_from(manifest["analysis"]))
+    except ValueError as error:
+        raise UserError(f"{folder.path}: {error}") from error
+    analysis = replace(analysis, ledger=read_ledger(folder, measured))
+    folder.write_json("manifest", manifest)
+    folder.write_json("verdict", {**analysis.verdict, "sentences": list(analysis.sentences)})
     return analysis, write_report(folder.path, analysis, manifest)
-
-
-def model_facts(manifest: Mapping[str, Any]) -> list[ModelFacts]:
-    """The models of a run as its manifest recorded them."""
-    return [
-        ModelFacts(each["name"], Architecture(**each["architecture"]), each["pretraining_tokens"])
-        for each in manifest["models"]
-    ]
-
-
-def _settings(recorded: Mapping[str, Any]) -> AnalysisSettings:
-    return AnalysisSettings(**{**recorded, "queries": tuple(recorded["queries"])})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -100,12 +100,27 @@ class RunFolder:
         with replacing(self.path / name) as partial:
             yield partial
 
-    def read_table(self, name: str) -> pa.Table:
+    def has_table(self, name: str) -> bool:
+        return self._table(name).is_file()
+
+    def column_names(self, name: str) -> list[str]:
         """Raises StoreError when the run has not got that far."""
-        file = self.path / f"{name}.parquet"
+        return pq.read_schema(self._existing(name)).names
+
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All columns, or those named. Raises StoreError when the run has not got that far."""
+        return pq.read_table(
+            self._existing(name), columns=None if columns is None else list(columns)
+        )
+
+    def _existing(self, name: str) -> FilePath:
+        file = self._table(name)
         if not file.is_file():
             raise StoreError(f"{file} is missing: the run has not finished; run it again to go on")
-        return pq.read_table(file)
+        return file
+
+    def _table(self, name: str) -> FilePath:
+        return self.path / f"{name}.parquet"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
