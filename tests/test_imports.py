@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaling_exp.__main__ import main
 from scaling_exp.imports import Import, Imported, Source, Tokens, WidePoint, import_source, write
 from scaling_exp.imports.facts import plain_name, registered
 from scaling_exp.store import RunFolder
@@ -640,24 +642,39 @@ def test_the_manifest_says_where_everything_comes_from(file, tmp_path):
     assert folder.read_table("samples").num_rows == 8
 
 
-def test_the_verb_shows_and_then_writes(file, tmp_path, command_line):
-    path = file("a=b, c.csv", COUNTS)
-    shown = command_line("import", path, "dry_run=true", f"store={tmp_path / 'runs'}")
-    assert shown.returncode == 0, shown.stderr
-    assert "nothing is written" in shown.stdout
+def test_the_verb_shows_and_then_writes(file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["scaling_exp"])
+    path, store = file("a=b, c.csv", COUNTS), f"store={tmp_path / 'runs'}"
+    main(["import", str(path), "dry_run=true", store])
+    assert "nothing is written" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
-    done = command_line("import", path, "kind=counts", f"store={tmp_path / 'runs'}")
-    assert done.returncode == 0, done.stderr
+    main(["import", str(path), "kind=counts", store])
     (folder,) = (tmp_path / "runs").iterdir()
-    assert f"report {folder}" in done.stdout
-    wrong = command_line("import", path, "columns.problem=nobody")
-    assert wrong.returncode == 2
-    assert wrong.stderr.count("\n") == 1
-    assert "there is no column 'nobody'" in wrong.stderr
+    assert f"report {folder}" in capsys.readouterr().out
 
 
-def test_nine_million_samples_are_read_in_seconds(tmp_path):
-    """A tenth of them here; the time is that of arrays, not of a loop over samples."""
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("columns.problem=nobody", "there is no column 'nobody'"),
+        ("columns.colour=x", "there is no 'columns.colour'"),
+        ("kind=guess", "error: kind is 'guess'"),
+        ("dry_run=maybe", "dry_run is 'maybe'"),
+        ("source=nobody", "it is one of gadre"),
+        ("join.file=other.csv", "join.column is missing"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(file, capsys, monkeypatch, override, said):
+    monkeypatch.setattr("sys.argv", ["scaling_exp"])
+    with pytest.raises(SystemExit) as ended:
+        main(["import", str(file("it.csv", COUNTS)), override])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_nine_hundred_thousand_samples_are_read_in_seconds(tmp_path):
+    """A loop over them takes a minute; arrays take half a second here."""
     num_models, num_problems, num_samples = 7, 128, 1000
     codes = np.arange(num_models * num_problems * num_samples) // num_samples
     table = pa.table(
@@ -670,6 +687,8 @@ def test_nine_million_samples_are_read_in_seconds(tmp_path):
         }
     )
     pq.write_table(table, tmp_path / "it.parquet")
+    started = time.perf_counter()
     imported = load(tmp_path / "it.parquet")
+    assert time.perf_counter() - started < 5
     assert imported.measured.tables["counts"].num_rows == num_models * num_problems
     assert imported.measured.num_samples.sum() == len(codes)
