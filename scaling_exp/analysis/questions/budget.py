@@ -81,24 +81,23 @@ class Budget:
             law.name: [self._plans(law, num, self.num_queries) for num in self.num_accelerators]
             for law in laws
         }
-        by_queries = pd.concat([self._by_queries(law) for law in laws], ignore_index=True)
+        by_queries = {law.name: self._by_queries(law) for law in laws}
         return Answer(
             name="budget",
             question=QUESTION,
-            sentences=[
-                sentence for law in laws for sentence in self._sentences(law, plans[law.name])
-            ],
+            sentences=[words for law in laws for words in self._sentences(law, plans[law.name])],
             plots=[
                 plot
                 for law in laws
                 for plot in (
                     self._cost_plot(law, plans[law.name]),
-                    self._query_plot(law, by_queries),
+                    self._query_plot(law, by_queries[law.name]),
                 )
+                if plot.series
             ],
             tables={
                 "plans": pd.concat([self._table(law, plans[law.name]) for law in laws]),
-                "plans by queries": by_queries,
+                "plans by queries": pd.concat(list(by_queries.values())),
             },
             assumptions=self._assumptions(laws),
             numbers={law.name: self._numbers(law, plans[law.name]) for law in laws},
@@ -175,7 +174,7 @@ class Budget:
             if not plan.is_inside:
                 continue
             cost_S = cost_by_share(
-                law.function, law.grid, self._cluster(num), demand, float(plan.loss_R[0]), SHARES
+                law.central, law.grid, self._cluster(num), demand, float(plan.loss_R[0]), SHARES
             )
             is_known_S = np.isfinite(cost_S)
             name = f"{law.loss_name} {plan.loss_R[0]:.4g} ({num:,} {self.accelerator}s)"
@@ -199,11 +198,7 @@ class Budget:
 
     def _query_plot(self, law: PlanningLaw, by_queries: pd.DataFrame) -> Plot:
         series = []
-        for num in self.num_accelerators:
-            is_own = (by_queries["law"] == law.name) & (by_queries["num_accelerators"] == num)
-            own = by_queries[is_own.to_numpy(bool)]
-            if own.empty:
-                continue
+        for num, own in by_queries.groupby("num_accelerators") if len(by_queries) else ():
             is_inside = bool((own["times_beyond_data"] <= 1 + 1e-9).all())
             series.append(
                 Series(

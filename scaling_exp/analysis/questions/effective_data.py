@@ -33,6 +33,7 @@ def effective_tokens(
     tokens: FloatArray, unique_tokens: FloatArray, worth_repetitions: FloatArray
 ) -> FloatArray:
     """D' of arrays that broadcast."""
+    worth_repetitions = np.clip(worth_repetitions, 1e-9, 1e12)  # a search goes anywhere
     repetitions = np.maximum(tokens / unique_tokens - 1, 0.0)
     saturating = -worth_repetitions * np.expm1(-repetitions / worth_repetitions)
     return np.minimum(tokens, unique_tokens) + unique_tokens * saturating

@@ -5,7 +5,7 @@ divided by the share of an accelerator's peak that it sustains. For a size N and
 leaves a certain D; the best plan is searched over a grid of N and k. It knows nothing of how the law was found, and
 prices neither attention over long contexts nor idle machines.
 
-Axes: R rows of the law's parameters, X places (N, k) of the grid, S shares of inference.
+Axes: R rows of the law's parameters, N sizes, K numbers of samples, X their pairs, S shares of inference.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from scaling_exp.analysis.estimators import FloatArray
+from scaling_exp.analysis.estimators import FloatArray, IntArray
 
 LawFunction = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 """(N, D, k), each of shape (X,) or (R, X), to the loss, (R, X). Lower is better; falls as D grows."""
@@ -49,10 +49,11 @@ class Demand:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where plans are looked for: sizes, numbers of samples, and the range of D that the law may be asked for."""
+    """Where plans are looked for: all pairs of a size and a number of samples, evenly spaced in logs (sizes_X varies
+    slowest), and the range of D that the law may be asked for."""
 
-    sizes_X: FloatArray
-    samples_X: FloatArray
+    log_size_N: FloatArray
+    log_samples_K: FloatArray
     tokens: tuple[float, float]
 
     @classmethod
@@ -61,14 +62,20 @@ class Grid:
         sizes: tuple[float, float],
         tokens: tuple[float, float],
         samples: tuple[float, float],
-        num_sizes: int = 240,
-        num_samples: int = 49,
+        num_sizes: int = 100,
+        num_samples: int = 25,
     ) -> Grid:
-        """All combinations, evenly spaced in logs; one number of samples where the range is one."""
-        sizes_N = np.geomspace(*sizes, num_sizes)
-        samples_K = np.unique(np.geomspace(*samples, num_samples))
-        sizes_NK, samples_NK = np.meshgrid(sizes_N, samples_K, indexing="ij")
-        return cls(sizes_NK.ravel(), samples_NK.ravel(), tokens)
+        """One number of samples where their range is one."""
+        log_size_N = np.linspace(*np.log(sizes), num_sizes)
+        return cls(log_size_N, np.unique(np.linspace(*np.log(samples), num_samples)), tokens)
+
+    @property
+    def sizes_X(self) -> FloatArray:
+        return np.repeat(np.exp(self.log_size_N), len(self.log_samples_K))
+
+    @property
+    def samples_X(self) -> FloatArray:
+        return np.tile(np.exp(self.log_samples_K), len(self.log_size_N))
 
 
 @dataclass(frozen=True)
@@ -85,36 +92,69 @@ class Plans:
 
 
 def best_plans(law: LawFunction, grid: Grid, cluster: Cluster, demand: Demand) -> Plans:
-    """The plan of least loss that the cluster can pay for."""
-    inference_X = demand.flops(grid.sizes_X, grid.samples_X) / cluster.inference_utilisation
-    left_X = (cluster.peak_flops - inference_X) * cluster.training_utilisation
-    tokens_X = left_X / (6.0 * grid.sizes_X)
+    """The plan of least loss that the cluster can pay for, between the places of the grid by parabolas through it."""
+    tokens_X = _affordable_tokens(grid.sizes_X, grid.samples_X, cluster, demand)
     low, high = grid.tokens
     is_known_X = (tokens_X >= low) & (tokens_X <= high)
     loss_RX = law(grid.sizes_X, np.clip(tokens_X, low, high), grid.samples_X)
-    loss_RX = np.where(is_known_X, loss_RX, np.inf)
-    best_R = loss_RX.argmin(axis=1)
+    loss_RNK = np.where(is_known_X, loss_RX, np.inf).reshape(
+        -1, len(grid.log_size_N), len(grid.log_samples_K)
+    )
+    size_R, samples_R = _lowest(loss_RNK, grid)
+    inference_R = demand.flops(size_R, samples_R) / cluster.inference_utilisation
+    tokens_R = _affordable_tokens(size_R, samples_R, cluster, demand)
     return Plans(
-        size_R=grid.sizes_X[best_R],
-        tokens_R=tokens_X[best_R],
-        samples_R=grid.samples_X[best_R],
-        inference_share_R=inference_X[best_R] / cluster.peak_flops,
-        loss_R=np.take_along_axis(loss_RX, best_R[:, None], axis=1)[:, 0],
-        is_inside=bool(is_known_X.any()) and _is_inside(grid, tokens_X[best_R[0]], int(best_R[0])),
+        size_R=size_R,
+        tokens_R=tokens_R,
+        samples_R=samples_R,
+        inference_share_R=inference_R / cluster.peak_flops,
+        loss_R=loss_RNK.min(axis=(1, 2)),
+        is_inside=bool(is_known_X.any())
+        and _is_inside(grid, float(size_R[0]), float(tokens_R[0]), float(samples_R[0])),
     )
 
 
-def _is_inside(grid: Grid, tokens: float, best: int) -> bool:
-    """Not at the smallest or largest size, nor at the last tokens, nor at the last sample. At one sample is no edge:
-    fewer there are not."""
-    step = grid.sizes_X.max() / grid.sizes_X.min()
-    margin = step ** (1 / len(np.unique(grid.sizes_X)))
-    sizes = (grid.sizes_X.min() * margin, grid.sizes_X.max() / margin)
-    is_size_inside = sizes[0] < grid.sizes_X[best] < sizes[1]
-    is_tokens_inside = grid.tokens[0] * margin < tokens < grid.tokens[1] / margin
-    most = grid.samples_X.max()
-    is_samples_inside = most == 1 or grid.samples_X[best] < most
-    return bool(is_size_inside and is_tokens_inside and is_samples_inside)
+def _affordable_tokens(
+    size_X: FloatArray, samples_X: FloatArray, cluster: Cluster, demand: Demand
+) -> FloatArray:
+    """D for which the demand leaves compute; negative where it leaves none."""
+    inference_X = demand.flops(size_X, samples_X) / cluster.inference_utilisation
+    return (cluster.peak_flops - inference_X) * cluster.training_utilisation / (6.0 * size_X)
+
+
+def _lowest(loss_RNK: FloatArray, grid: Grid) -> tuple[FloatArray, FloatArray]:
+    """Size and number of samples of least loss, (R,) each."""
+    num_rows, _, num_samples = loss_RNK.shape
+    best_R = loss_RNK.reshape(num_rows, -1).argmin(axis=1)
+    at_N, at_K = best_R // num_samples, best_R % num_samples
+    rows_R = np.arange(num_rows)
+    by_size_RN, by_samples_RK = loss_RNK[rows_R, :, at_K], loss_RNK[rows_R, at_N, :]
+    log_size_R = _vertex(grid.log_size_N, by_size_RN, at_N)
+    return np.exp(log_size_R), np.exp(_vertex(grid.log_samples_K, by_samples_RK, at_K))
+
+
+def _vertex(x_X: FloatArray, y_RX: FloatArray, at_R: IntArray) -> FloatArray:
+    """Where the parabola through the lowest place and its neighbours is lowest; the place itself at an edge."""
+    if len(x_X) < 3:
+        return x_X[at_R]
+    inner_R = np.clip(at_R, 1, len(x_X) - 2)
+    rows_R = np.arange(len(at_R))
+    left_R, middle_R, right_R = (y_RX[rows_R, inner_R + step] for step in (-1, 0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift_R = 0.5 * (left_R - right_R) / (left_R - 2 * middle_R + right_R)
+    is_known_R = np.isfinite(shift_R) & (inner_R == at_R)
+    return x_X[at_R] + np.where(is_known_R, np.clip(shift_R, -0.5, 0.5), 0.0) * (x_X[1] - x_X[0])
+
+
+def _is_inside(grid: Grid, size: float, tokens: float, samples: float) -> bool:
+    """Not within a step of the smallest or largest size, nor of the fewest or most tokens, nor at the most samples. One
+    sample is no edge: fewer there are not."""
+    step = float(np.exp(grid.log_size_N[1] - grid.log_size_N[0]))
+    smallest, largest = np.exp(grid.log_size_N[[0, -1]])
+    few, many = grid.tokens
+    most = float(np.exp(grid.log_samples_K[-1]))
+    is_bounded = smallest * step < size < largest / step and few * step < tokens < many / step
+    return bool(is_bounded and (most == 1 or samples < most * (1 - 1e-9)))
 
 
 def cost_by_share(
@@ -126,7 +166,7 @@ def cost_by_share(
     share_S: FloatArray,
 ) -> FloatArray:
     """Least compute (FLOPs at the peak) that reaches a loss with a given share of it spent on inference, shape (S,);
-    NaN where no place of the grid does. Shares fall into bins around those asked for."""
+    NaN where no place of the grid does. Shares fall into bins around those asked for; of the law the first row."""
     tokens_X = _tokens_for(law, grid, loss)
     training_X = 6.0 * grid.sizes_X * tokens_X / cluster.training_utilisation
     inference_X = demand.flops(grid.sizes_X, grid.samples_X) / cluster.inference_utilisation

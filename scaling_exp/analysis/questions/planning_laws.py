@@ -63,6 +63,8 @@ class PlanningLaw:
     slug: str
     loss_name: str
     function: LawFunction
+    central: LawFunction
+    """The first row of `function` alone."""
     grid: Grid
     data: Range
     allowed: Range
@@ -127,8 +129,9 @@ def published_law() -> PlanningLaw:
         name="the law of Hoffmann et al.",
         slug="hoffmann",
         loss_name="loss",
-        function=lambda sizes, tokens, samples: _published(laws, sizes, tokens),  # noqa: ARG005 - knows no k
-        grid=Grid.of(allowed.sizes, allowed.tokens, allowed.samples, num_sizes=2000),
+        function=lambda sizes, tokens, _: _published(laws, sizes, tokens),
+        central=lambda sizes, tokens, _: _published(laws[:1], sizes, tokens),
+        grid=Grid.of(allowed.sizes, allowed.tokens, allowed.samples, num_sizes=400),
         data=data,
         allowed=allowed,
         tail=0.0,
@@ -167,13 +170,12 @@ def _fitted_law(study: Study, selector: str) -> PlanningLaw:
         name=f"the joint law fitted to {selector.replace('_', ' ')} here",
         slug=selector,
         loss_name="-log accuracy",
-        function=lambda sizes, tokens, samples: fit.law.function(
-            fit.parameters_RQ, sizes, tokens, samples
-        ),
-        grid=Grid.of(allowed.sizes, allowed.tokens, allowed.samples, num_sizes=160, num_samples=31),
+        function=lambda *x: fit.law.function(fit.parameters_RQ, *x),
+        central=lambda *x: fit.law.function(fit.parameters_RQ[:1], *x),
+        grid=Grid.of(allowed.sizes, allowed.tokens, allowed.samples),
         data=data,
         allowed=allowed,
-        tail=(1 - fit.confidence) / 2,
+        tail=fit.tail,
         knows_samples=True,
         assumption=(
             f"-log accuracy under {selector.replace('_', ' ')} is a sum of powers of N, D and k ({fit.law.formula}); "
@@ -200,5 +202,5 @@ def _joint_fit(found: list[Reading], study: Study) -> Fit:
         np.array(sizes, np.float64),
         np.array(tokens, np.float64),
         np.array(samples, np.float64),
-        observed(-np.log(accuracy_RM), study.resamples.confidence),
+        observed(-np.log(accuracy_RM), study.resamples.tail),
     )

@@ -229,6 +229,8 @@ def _swap_words(selector: str, swaps: Sequence[Swap], axis: str) -> str:
 def _frontier_words(points: pd.DataFrame, axis: str) -> str:
     is_own = points["on_frontier"].to_numpy(bool) & (points["selector"] != ORACLE).to_numpy(bool)
     own = points[is_own]
+    if own.empty:
+        return "What can be bought has no frontier: only an oracle's picks were measured."
     ends = [own.iloc[0], own.iloc[-1]]
     first, last = (
         f"{row['model']} ({row['strategy']}, k = {row['k']:.3g}): {percent(row['accuracy'])} for "
