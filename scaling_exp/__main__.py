@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from scaling_exp.analysis import Analysis
     from scaling_exp.dispatch import SetAside
 
 USAGE = """\
@@ -28,7 +29,7 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
   plan      what a run would draw and cost, before it starts
               python -m scaling_exp plan +experiment=quickstart strategies.sampling.num_samples=256
   report    analyse and draw a finished run again; needs neither engine nor Ray
-              python -m scaling_exp report runs/quickstart-1a2b3c4d
+              python -m scaling_exp report runs/quickstart-1a2b3c4d [analysis.confidence=0.9 ...]
   import    bring in data that others made, as a run to report
               python -m scaling_exp import samples.jsonl dry_run=true
   pretrain  train a ladder of small models from scratch
@@ -82,7 +83,7 @@ def run(arguments: list[str]) -> None:
                 file=sys.stderr,
             )
             sys.exit(INTERRUPTED)
-        print("\n".join(["", *finished.analysis.sentences, "", f"report: {finished.page}"]))
+        print("\n".join([*said(finished.analysis), "", f"report: {finished.page}"]))
         if finished.set_aside:
             print(f"\n{_without(finished.set_aside)}\n  {command}", file=sys.stderr)
             sys.exit(INCOMPLETE)
@@ -160,20 +161,35 @@ def bench(arguments: list[str]) -> None:
 
 def report(arguments: list[str]) -> None:
     """Analyse and draw a finished run again."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print(
-            "usage: python -m scaling_exp report RUN_DIR\n\nAnalyses the run's tables again and rewrites its report."
-        )
-        sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
-    from scaling_exp.report import redraw
-    from scaling_exp.store import RunFolder
-    from scaling_exp.types import UserError
 
-    try:
-        analysis, page = redraw(RunFolder(FilePath(arguments[0])))
-    except UserError as error:
-        fail(str(error))
-    print("\n".join([*analysis.sentences, "", f"report: {page}"]))
+    def redraw_with(changed: Mapping[str, Any]) -> None:
+        from scaling_exp.report import redraw
+        from scaling_exp.store import RunFolder
+
+        analysis, page = redraw(RunFolder(FilePath(arguments[0])), changed)
+        print("\n".join([*said(analysis), "", f"report: {page}"]))
+
+    def task(node: DictConfig) -> None:
+        from scaling_exp.config import changed_analysis
+
+        redraw_with(changed_analysis(node, "report"))
+
+    if not arguments or arguments[0].startswith("-"):
+        if arguments[:1] not in (["-h"], ["--help"]):
+            fail(
+                "report wants a run's folder first, e.g. python -m scaling_exp report runs/NAME-HASH"
+            )
+        compose("report", ["--help"], "report", task)
+    elif arguments[1:]:
+        compose("report", arguments[1:], "report", task)
+    else:
+        telling_mistakes(lambda: redraw_with({}))
+
+
+def said(analysis: Analysis) -> list[str]:
+    """The verdict, and the answer to every question that was asked beside it."""
+    answers = [f"{each.question}\n  {each.sentences[0]}" for each in analysis.answers]
+    return ["", *analysis.sentences, *(f"\n{answer}" for answer in answers)]
 
 
 def import_data(arguments: list[str]) -> None:
@@ -259,6 +275,16 @@ def compose(
         hydra.main(version_base="1.3", config_path=conf, config_name=config_name)(checked)()
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error, conf, config_name, arguments))
+
+
+def telling_mistakes(work: Callable[[], None]) -> None:
+    """Do `work`; a user's mistake ends it with one line."""
+    from scaling_exp.types import UserError
+
+    try:
+        work()
+    except UserError as error:
+        fail(str(error))
 
 
 def fail(message: str) -> NoReturn:

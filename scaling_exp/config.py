@@ -182,6 +182,32 @@ _PARTS = {
 }
 
 
+def changed_analysis(node: DictConfig, config_name: str) -> dict[str, Any]:
+    """What of `analysis` a composed configuration says that its defaults do not. Raises ConfigError."""
+    from hydra import compose
+
+    settings_from(_plain(node)["analysis"])
+    default = OmegaConf.to_container(compose(config_name), resolve=True)
+    assert isinstance(default, dict)
+    return _difference(_plain(node)["analysis"], default["analysis"])
+
+
+def _difference(changed: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of `changed` whose values are not those of `default`, deeply."""
+    nested = {
+        name: _difference(value, default[name])
+        for name, value in changed.items()
+        if isinstance(value, dict) and isinstance(default.get(name), dict)
+    }
+    plain = {name: value for name, value in changed.items() if name not in nested}
+    differing = {
+        name: value
+        for name, value in plain.items()
+        if name not in default or value != default[name]
+    }
+    return differing | {name: value for name, value in nested.items() if value}
+
+
 def _plain(node: DictConfig) -> dict[str, Any]:
     missing = OmegaConf.missing_keys(node)
     if missing:
