@@ -22,7 +22,7 @@ NUM_STEPS = 300
 FIRST_DAMPING = 1e-2
 LAST_DAMPING = 1e12
 STEP = 1e-5  # of central differences; the error is its square
-TOLERANCE = 1e-12  # of the objective, relative
+TOLERANCE = 1e-10  # of the objective, relative
 NUM_ASCENTS = 100
 
 
