@@ -28,7 +28,6 @@ from scaling_exp.analysis.questions.planner import (
 )
 from scaling_exp.analysis.questions.planning_laws import PlanningLaw, fitted_law, published_law
 from scaling_exp.analysis.questions.words import (
-    estimate_numbers,
     percent,
     percent_valued,
     short,
@@ -157,12 +156,7 @@ class Budget:
 
     def _numbers(self, law: PlanningLaw, plans: Sequence[Plans]) -> list[dict[str, object]]:
         return [
-            {"num_accelerators": num, "is_known": plan.is_inside}
-            | (
-                {name: estimate_numbers(each) for name, each in law.estimates(plan).items()}
-                if plan.is_inside
-                else {}
-            )
+            {"num_accelerators": num, "is_known": plan.is_inside, **law.numbers(plan)}
             for num, plan in zip(self.num_accelerators, plans, strict=True)
         ]
 

@@ -66,8 +66,9 @@ class Grid:
         num_samples: int = 25,
     ) -> Grid:
         """One number of samples where their range is one."""
-        log_size_N = np.linspace(*np.log(sizes), num_sizes)
-        return cls(log_size_N, np.unique(np.linspace(*np.log(samples), num_samples)), tokens)
+        log_size_N = np.log(np.geomspace(sizes[0], sizes[1], num_sizes))
+        log_samples_K = np.log(np.geomspace(samples[0], samples[1], num_samples))
+        return cls(log_size_N, np.unique(log_samples_K), tokens)
 
     @property
     def sizes_X(self) -> FloatArray:

@@ -18,7 +18,7 @@ from scaling_exp.analysis.laws.loss import BESIROGLU_PUBLISHED, HOFFMANN_PUBLISH
 from scaling_exp.analysis.questions.asking import CannotTell, fitted
 from scaling_exp.analysis.questions.planner import Grid, LawFunction, Plans
 from scaling_exp.analysis.questions.readings import ORACLE, Reading, readings, usable_selector
-from scaling_exp.analysis.questions.words import short
+from scaling_exp.analysis.questions.words import estimate_numbers, short
 from scaling_exp.analysis.study import Study
 
 MAX_PUBLISHED_EXTRAPOLATION = 1000.0
@@ -97,6 +97,12 @@ class PlanningLaw:
                 f"{name}_high": estimate.high,
             }
         return row | {"times_beyond_data": self.data.beyond(plans)}
+
+    def numbers(self, plans: Plans) -> dict[str, object]:
+        """What a plan says, as JSON can hold it; nothing where the best plan is not known."""
+        if not plans.is_inside:
+            return {}
+        return {name: estimate_numbers(each) for name, each in self.estimates(plans).items()}
 
     def style(self, plans: Plans) -> Style:
         return "fitted" if self.data.beyond(plans) <= 1 + 1e-9 else "extrapolated"

@@ -77,7 +77,7 @@ class QualityPrice:
             sentences=_sentences(points, swaps, axis),
             plots=[_plot(points, axis)],
             tables={
-                "frontier": points[points["on_frontier"].to_numpy(bool)],
+                "frontier": points.loc[points["on_frontier"].to_numpy(bool)],
                 "cheapest way": cheapest_ways(points),
                 "against one dear answer": _swap_table(swaps),
             },
@@ -123,11 +123,11 @@ def frontier_table(study: Study, axis: str) -> pd.DataFrame:
 
 def cheapest_ways(points: pd.DataFrame) -> pd.DataFrame:
     """For every twentieth of accuracy, the cheapest point that has it, and the cheapest whose interval lies above."""
-    usable = points[(points["selector"] != ORACLE).to_numpy(bool)]
+    usable = points.loc[(points["selector"] != ORACLE).to_numpy(bool)]
     rows = []
     for target in ACCURACY_STEPS:
         for sure, column in ((False, "accuracy"), (True, "accuracy_low")):
-            reached = usable[(usable[column] >= target).to_numpy(bool)]
+            reached = usable.loc[(usable[column] >= target).to_numpy(bool)]
             if not reached.empty:
                 first = reached.iloc[0]
                 rows.append({"target": target, "surely": sure, **first[_SHOWN].to_dict()})
@@ -228,7 +228,7 @@ def _swap_words(selector: str, swaps: Sequence[Swap], axis: str) -> str:
 
 def _frontier_words(points: pd.DataFrame, axis: str) -> str:
     is_own = points["on_frontier"].to_numpy(bool) & (points["selector"] != ORACLE).to_numpy(bool)
-    own = points[is_own]
+    own = points.loc[is_own]
     if own.empty:
         return "What can be bought has no frontier: only an oracle's picks were measured."
     ends = [own.iloc[0], own.iloc[-1]]
@@ -266,22 +266,21 @@ def _columns(name: str, estimate: Estimate) -> dict[str, float]:
 
 def _plot(points: pd.DataFrame, axis: str) -> Plot:
     """Curves of every model under its strategies, and the frontier of what can be bought."""
-    usable = points[(points["selector"] != ORACLE).to_numpy(bool)]
+    usable = points.loc[(points["selector"] != ORACLE).to_numpy(bool)]
     series = []
-    for (model, strategy, selector), own in usable.groupby(
-        ["model", "strategy", "selector"], sort=False
-    ):
+    lines = usable["model"] + ", " + usable["strategy"] + " (" + usable["selector"] + ")"
+    for name, own in usable.groupby(lines, sort=False):
         series.append(
             Series(
-                name=f"{model}, {strategy} ({selector})",
+                name=str(name),
                 x=own["price"].tolist(),
                 y=own["accuracy"].tolist(),
                 low=own["accuracy_low"].tolist(),
                 high=own["accuracy_high"].tolist(),
-                model=str(model),
+                model=str(own["model"].iloc[0]),
             )
         )
-    best = usable[usable["on_frontier"].to_numpy(bool)]
+    best = usable.loc[usable["on_frontier"].to_numpy(bool)]
     series.append(Series("frontier", best["price"].tolist(), best["accuracy"].tolist(), "fitted"))
     return Plot(
         name="quality_by_price",

@@ -19,7 +19,7 @@ from scipy.stats import norm
 from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.cost import QueryCost
 from scaling_exp.analysis.curves import Selector, accuracy_table, selectors
-from scaling_exp.analysis.estimators import FloatArray
+from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import first_reach
 from scaling_exp.types import ModelFacts
@@ -37,7 +37,7 @@ class Reading:
     facts: ModelFacts
     strategy: str
     selector: str
-    k_K: FloatArray
+    k_K: IntArray
     accuracy_RK: FloatArray
     prompt_R: FloatArray
     sample_R: FloatArray
@@ -116,7 +116,7 @@ def _reading_of_attempts(study: Study, one: Attempts, selector: Selector, axis: 
         facts=one.facts,
         strategy=one.strategy,
         selector=selector,
-        k_K=np.array(ks, np.float64),
+        k_K=np.array(ks),
         accuracy_RK=means(accuracy_table(one, selector, ks)),
         prompt_R=means(cost.prompt_P),
         sample_R=means(cost.sample_P),
@@ -130,11 +130,11 @@ def _ks(num_samples: int) -> list[int]:
 
 
 def _from_points(study: Study, selector: str, axis: str) -> list[Reading]:
-    frame = study.curves[(study.curves["level"] == "all").to_numpy(bool)]
+    frame = study.curves.loc[(study.curves["level"] == "all").to_numpy(bool)]
     is_own = frame["selector"].isin([selector, SINGLE]).to_numpy(bool)
     facts = {each.name: each for each in study.models}
     found = []
-    for model, group in frame[is_own].groupby("model", sort=False):
+    for model, group in frame.loc[is_own].groupby("model", sort=False):
         for strategy in group.loc[group["selector"] == selector, "strategy"].unique():
             own = _one_per_k(group, str(strategy), selector)
             found.append(_reading_of_points(study, facts[str(model)], own, selector, axis))
@@ -144,17 +144,17 @@ def _from_points(study: Study, selector: str, axis: str) -> list[Reading]:
 def _one_per_k(group: pd.DataFrame, strategy: str, selector: str) -> pd.DataFrame:
     """The strategy's points, and a single attempt where it has none with k = 1."""
     is_own = (group["strategy"] == strategy) & (group["selector"] == selector)
-    own = group[is_own.to_numpy(bool)]
-    if own["k"].min() > 1:
-        single = group[((group["selector"] == SINGLE) & (group["k"] == 1)).to_numpy(bool)]
+    own = group.loc[is_own.to_numpy(bool)]
+    if float(own["k"].to_numpy(np.float64).min()) > 1:
+        single = group.loc[((group["selector"] == SINGLE) & (group["k"] == 1)).to_numpy(bool)]
         own = pd.concat([single.head(1).assign(strategy=strategy), own])
-    return own.sort_values("k").drop_duplicates("k")
+    return own.sort_values(by="k").drop_duplicates("k")
 
 
 def _reading_of_points(
     study: Study, facts: ModelFacts, own: pd.DataFrame, selector: str, axis: str
 ) -> Reading:
-    k_K = own["k"].to_numpy(np.float64)
+    k_K = np.rint(own["k"].to_numpy(np.float64)).astype(np.int64)
     cost_K = own[axis].to_numpy(np.float64) if axis in own else np.full(len(k_K), np.nan)
     sample = cost_K[0] / k_K[0] if len(k_K) == 1 else np.ptp(cost_K) / np.ptp(k_K)
     num_rows = study.resamples.num_rows

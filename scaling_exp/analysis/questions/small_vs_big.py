@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from scaling_exp.analysis.answers import Answer, Plot, Series
-from scaling_exp.analysis.estimators import FloatArray
+from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.intervals import Estimate, share_defined
 from scaling_exp.analysis.questions.asking import CannotTell, answered
 from scaling_exp.analysis.questions.readings import ORACLE, Reading, readings, usable_selector
@@ -50,8 +50,8 @@ class Rungs:
         return self.readings_N[0].facts.pretraining_tokens
 
     @property
-    def sizes_N(self) -> FloatArray:
-        return np.array([r.facts.architecture.num_parameters for r in self.readings_N], np.float64)
+    def sizes_N(self) -> IntArray:
+        return np.array([r.facts.architecture.num_parameters for r in self.readings_N])
 
     def of_size(self, size: float) -> Reading | None:
         sizes = self.sizes_N.tolist()
