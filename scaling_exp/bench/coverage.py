@@ -27,6 +27,7 @@ from scaling_exp.analysis.estimators import (
     pass_at_k,
 )
 from scaling_exp.analysis.intervals import Estimate, Resamples, resample_nothing, resample_problems
+from scaling_exp.analysis.marginal import marginal_rate
 from scaling_exp.analysis.tradeoff import Curve, exchange_rate, match, matching_ks
 from scaling_exp.bench.result import Result, Row, Setup, check_positive
 from scaling_exp.types import Architecture, ModelFacts
@@ -162,14 +163,15 @@ def trade(curves: Sequence[Curve], resamples: Resamples) -> dict[str, Estimate]:
     smaller, larger = curves[1], curves[2]
     last_R = larger.accuracy_RK[:, -1] - smaller.accuracy_RK[:, -1]
     pair = match(smaller, larger, resamples)
-    rate = exchange_rate(curves, resamples)
+    rate, marginal = exchange_rate(curves, resamples), marginal_rate(curves, resamples)
     return {
         "maj@1": resamples.estimate(smaller.accuracy_RK[:, 0], np.nan),
         "maj@n": resamples.estimate(smaller.accuracy_RK[:, -1], np.nan),
         "difference": resamples.estimate(last_R, np.nan),
         "k_match": pair.k_match,
         "crossover": pair.crossover_queries,
-        **({"exchange rate": rate.factor} if rate else {}),
+        **({"marginal rate": marginal.factor} if marginal else {}),
+        **({"rate where met": rate.factor} if rate else {}),
     }
 
 
@@ -209,7 +211,7 @@ class CoverageBench:
         notes = (
             f"Monte Carlo error of each share: {error:.4f}",
             "difference: maj@n of the third model less that of the second; k_match and crossover: the second against"
-            " one sample of the third; exchange rate: of the whole ladder; all under majority voting, except pass@n",
+            " one sample of the third; rates: of the whole ladder; all under majority voting, except pass@n",
         )
         return Result(title, tuple(rows), notes)
 
