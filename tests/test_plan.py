@@ -1,0 +1,82 @@
+"""What a plan says that a run would resolve: from the variance of the draws in the pool, else from a worst case."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from test_experiment import FirstTerm, experiment, no_report  # noqa: F401 - a fixture, used by name
+
+from scaling_exp.analysis.significance import WORST_CASE, Criterion, paired
+from scaling_exp.experiment import run, survey_pool
+from scaling_exp.plan import plan, readings
+from scaling_exp.tasks.arithmetic import Level
+
+
+class Lottery(FirstTerm):
+    """Every problem has a digit; answers whose text has it are right."""
+
+    def grade(self, problem, answer):
+        return sum(map(ord, problem.name + answer)) % 3 == 0
+
+
+def lottery(store, num_samples=8, num_problems=30):
+    return experiment(
+        store, num_samples=num_samples, task=Lottery(num_problems, 1, 67, {"easy": Level(3, 1.8)})
+    )
+
+
+def found(made):
+    return {each.name: each for each in readings(made, survey_pool(made))}
+
+
+def test_without_draws_the_worst_case_is_shown_and_named(tmp_path):
+    made = lottery(tmp_path)
+    assert {each.spread for each in found(made).values()} == {WORST_CASE}
+    said = plan(made)
+    worst = 100 * Criterion().smallest_difference(WORST_CASE, 30, 1)
+    assert said.count("worst case") == 3
+    assert f"{worst:.1f} points" in said
+    assert "on the same 30 problems, 95% confidence, 80% power" in said
+
+
+def test_the_variance_is_that_of_the_draws_in_the_pool(tmp_path):
+    made = lottery(tmp_path)
+    run(made, "command")
+    samples = made.folder.read_table("samples").to_pandas()
+    drawn = samples[samples["strategy"] == "sampling"]
+    counts = []
+    for _, rows in drawn.groupby("model"):
+        by_problem = rows.groupby("problem")["is_correct"]
+        counts.append((by_problem.sum().to_numpy(), by_problem.count().to_numpy()))
+    assert len(counts) == 2
+    expected = max(
+        (paired(a, b) for a, b in combinations(counts, 2)), key=lambda s: s.standard_error(1, 8)
+    )
+    read = found(made)
+    assert list(read) == ["greedy", "sampling, mean of 8", "sampling, vote of 8"]
+    one = read["sampling, mean of 8"]
+    assert one.spread.between == pytest.approx(expected.between)
+    assert one.spread.within == pytest.approx(expected.within)
+    assert one.source == "30 drawn problems"
+    greedy = samples[samples["strategy"] == "greedy"].pivot(
+        index="problem", columns="model", values="is_correct"
+    )
+    difference = np.diff(greedy.to_numpy(float), axis=1)
+    assert read["greedy"].spread.between == pytest.approx(difference.var(ddof=1))
+    said = plan(made)
+    now = Criterion().smallest_difference(one.spread, 30, 8)
+    assert f"{100 * now:.1f} points" in said
+
+
+def test_draws_of_a_smaller_run_are_enough_to_plan_a_larger_one(tmp_path):
+    run(lottery(tmp_path), "command")
+    before = found(lottery(tmp_path))["sampling, mean of 8"]
+    more = found(lottery(tmp_path, num_samples=200))["sampling, mean of 200"]
+    assert more.spread == before.spread
+    assert more.num_samples == 200
+
+
+def test_a_few_problems_are_not_trusted(tmp_path):
+    made = lottery(tmp_path, num_problems=8)
+    run(made, "command")
+    assert {each.source for each in found(made).values()} == {"worst case"}
