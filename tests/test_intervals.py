@@ -247,7 +247,7 @@ def _coverage(
         Setup(
             (),
             SumsAndProducts(1, 1, 67, {"easy": Level(3, 1.8)}),
-            Simulated(1, 0.0, 0.0, lambda prefix, seed: prefix),
+            Simulated(1, 0.0, 0.0, Distribution({})),
         )
     )
     (row,) = result.rows
