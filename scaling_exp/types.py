@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Literal
 
 Tokens = tuple[int, ...]
@@ -73,12 +74,12 @@ class Architecture:
     `num_parameters` counts every weight once (tied embeddings once). `num_active_parameters` counts the weights that
     one token multiplies with: the input embedding is a look-up and is left out unless it is tied to the output, and of
     a mixture's experts only those that a router chooses count. `num_layers` 0 when the shapes are not known: then
-    attention is not charged.
+    attention is not charged. NaN for sizes that are not known either.
     """
 
-    num_parameters: int
-    num_active_parameters: int
-    num_non_embedding_parameters: int
+    num_parameters: float
+    num_active_parameters: float
+    num_non_embedding_parameters: float
     num_layers: int
     num_heads: int
     head_dim: int
@@ -94,7 +95,7 @@ class Architecture:
     num_experts_per_token: int = 0
 
     @classmethod
-    def of_size(cls, num_parameters: int, num_active_parameters: int) -> Architecture:
+    def of_size(cls, num_parameters: float, num_active_parameters: float) -> Architecture:
         """A model of which only the size is known."""
         return cls(num_parameters, num_active_parameters, num_parameters, 0, 0, 0)
 
@@ -103,12 +104,12 @@ class Architecture:
 class ModelFacts:
     """What the analysis must know of a model: its shapes and what its pre-training consumed.
 
-    `pretraining_tokens` is D, counted with repetitions. What is None is not known: no number stands in for it.
+    `pretraining_tokens` is D, counted with repetitions. What is NaN or None is not known: no number stands in for it.
     """
 
     name: str
     architecture: Architecture
-    pretraining_tokens: int
+    pretraining_tokens: float
     unique_tokens: int | None = None
     """Tokens of the corpus before it was repeated; None when each was seen once."""
     pretraining_loss: float | None = None
@@ -122,3 +123,8 @@ class ModelFacts:
     def pretraining_flops(self) -> float:
         """6ND (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), N = total parameters."""
         return 6.0 * self.architecture.num_parameters * self.pretraining_tokens
+
+    @property
+    def has_compute(self) -> bool:
+        """Whether its pre-training compute is known: without it a model takes part in no trade."""
+        return not isnan(self.pretraining_flops)

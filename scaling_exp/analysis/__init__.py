@@ -29,6 +29,7 @@ from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import Match, exchange_rate, exchange_table, lifetimes, matches
 from scaling_exp.analysis.variance import variance_table
 from scaling_exp.analysis.verdict import Evidence, conclude, headline
+from scaling_exp.types import ModelFacts
 
 __all__ = ["Analysis", "AnalysisSettings", "Measured", "analyse", "record", "settings_from"]
 
@@ -78,6 +79,7 @@ def analyse(measured: Measured, settings: AnalysisSettings) -> Analysis:
             name: exchange_rate(study.matching.get(name, ()), resamples) for name in matched
         },
         lifetimes=priced,
+        curves=curves,
         scenarios=_scenarios(drawn, matched["voting"], settings),
         greedy={
             each.name: rows[0]
@@ -90,7 +92,7 @@ def analyse(measured: Measured, settings: AnalysisSettings) -> Analysis:
     return Analysis(
         curves=curves,
         lifetimes=priced,
-        models=ladder_table(study.models, study.attempts, reference, curves),
+        models=ladder_table(_in_order(measured.models), study.attempts, reference, curves),
         exchange=exchange_table(matched),
         verdict=verdict,
         sentences=sentences,
@@ -100,6 +102,15 @@ def analyse(measured: Measured, settings: AnalysisSettings) -> Analysis:
             [(a.num_correct_P, a.num_samples_P) for a in of_reference],
         ),
     )
+
+
+def _in_order(models: Sequence[ModelFacts]) -> list[ModelFacts]:
+    """By pre-training compute; models of which it is not known come last."""
+    return sorted(models, key=lambda m: (not m.has_compute, m.pretraining_flops, m.name))
+
+
+def _unpriced(models: Sequence[ModelFacts]) -> list[ModelFacts]:
+    return [facts for facts in _in_order(models) if not facts.has_compute]
 
 
 @dataclass(frozen=True)
@@ -119,16 +130,17 @@ def _of_attempts(measured: Measured, settings: AnalysisSettings) -> _Drawn:
         num_problems, settings.num_bootstrap, settings.confidence, settings.seed
     )
     reference = reference_strategy(attempts)
-    drawn = [a for a in attempts if a.strategy == reference]
+    drawn = [a for a in attempts if a.strategy == reference and a.facts.has_compute]
     offered = [selectors(a) for a in drawn]
     shared = [s for s in (offered[0] if offered else ()) if all(s in each for each in offered)]
     study = Study(
-        models=tuple(dict.fromkeys(a.facts for a in attempts)),
+        models=tuple(dict.fromkeys(a.facts for a in attempts if a.facts.has_compute)),
         attempts=attempts,
         curves=curve_table(attempts, resamples, settings.seed),
         resamples=resamples,
         seed=settings.seed,
         matching={s: [matching_curve(a, s, resamples) for a in drawn] for s in shared},
+        unpriced=_unpriced(measured.models),
     )
     greedy = {
         a.facts.name: resamples.means(a.num_correct_P.astype(np.float64))
@@ -149,6 +161,7 @@ def _of_points(measured: Measured, settings: AnalysisSettings) -> _Drawn:
         resamples=resamples,
         seed=settings.seed,
         matching=points.matching(reference),
+        unpriced=_unpriced(measured.models),
     )
     return _Drawn(study, reference, {}, points.num_problems)
 

@@ -306,8 +306,9 @@ def _levels(level_S: pd.Series, problem_S: IntArray, problems: Sequence[str]) ->
     return tuple(names[code] for code in first_P)
 
 
-def _order(facts: ModelFacts) -> tuple[float, str]:
-    return facts.pretraining_flops, facts.name
+def _order(facts: ModelFacts) -> tuple[bool, float, str]:
+    """By pre-training compute; models of which it is not known come last."""
+    return not facts.has_compute, facts.pretraining_flops, facts.name
 
 
 def _check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -85,8 +85,9 @@ class Points:
 
     @property
     def models(self) -> tuple[ModelFacts, ...]:
-        """In order of pre-training compute."""
-        return tuple(self.facts[name] for name in dict.fromkeys(self.frame["model"]))
+        """Those of known pre-training compute, in its order."""
+        facts = (self.facts[name] for name in dict.fromkeys(self.frame["model"]))
+        return tuple(each for each in facts if each.has_compute)
 
     @property
     def num_problems(self) -> int | None:

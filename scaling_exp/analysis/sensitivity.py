@@ -41,8 +41,11 @@ def scenarios(
     queries: Sequence[float],
     resamples: Resamples,
 ) -> list[Scenario]:
-    """The base case is the match at one sample of the larger model; `greedy_R` is the accuracy of its greedy answer."""
+    """The base case is the match at one sample of the larger model; `greedy_R` is the accuracy of its greedy answer.
+    Nothing where the compute of inference is not known."""
     base = match(smaller, larger, resamples)
+    if np.isnan(base.inference_ratio.low):
+        return []
     return [
         Scenario(assumption, change, changed, _flips(base, changed, queries))
         for assumption, change, changed in _changes(smaller, larger, greedy_R, resamples)

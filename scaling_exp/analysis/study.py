@@ -16,8 +16,9 @@ from scaling_exp.types import ModelFacts
 @dataclass(frozen=True)
 class Study:
     """`attempts` hold counts per problem, and are empty where only points were imported; `curves` is the tidy table of
-    `curve_table`, which every kind of data has. Models are in order of pre-training compute. `matching` holds, by
-    selector, the finely spaced curve of every model under the strategy that the trade is read from."""
+    `curve_table`, which every kind of data has. `models` are those of known pre-training compute, in its order.
+    `matching` holds, by selector, the finely spaced curve of every model under the strategy that the trade is read
+    from."""
 
     models: Sequence[ModelFacts]
     attempts: Sequence[Attempts]
@@ -25,3 +26,5 @@ class Study:
     resamples: Resamples
     seed: int
     matching: Mapping[str, Sequence[Curve]] = field(default_factory=dict)
+    unpriced: Sequence[ModelFacts] = ()
+    """Models whose pre-training compute is not known: they have curves, and take part in no trade."""

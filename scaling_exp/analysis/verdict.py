@@ -27,6 +27,12 @@ QUESTION = (
     "one think longer?"
 )
 CANNOT_TELL = "the data cannot tell"
+SELECTOR_WORDS = {
+    "voting": "By majority voting",
+    "best_of": "By the best score",
+    "weighted_voting": "By voting weighted with scores",
+    "oracle": "With an oracle selector, which no user has",
+}
 MIN_PROBLEMS = 10
 """With fewer problems a bootstrap interval is far too narrow, so no conclusion is drawn."""
 
@@ -46,6 +52,7 @@ class Evidence:
     matches: Mapping[str, Sequence[Match]]
     exchange_rates: Mapping[str, ExchangeRate | None]
     lifetimes: pd.DataFrame
+    curves: pd.DataFrame
     scenarios: Sequence[Scenario]
     greedy: Mapping[str, float]
 
@@ -247,7 +254,7 @@ def _assumptions(evidence: Evidence) -> list[str]:
         "variation, not that there is no uncertainty.",
     ]
     sizes = Counter(m.architecture.num_parameters for m in evidence.models)
-    if max(sizes.values()) > 1:
+    if max(sizes.values(), default=0) > 1:
         assumptions.append(
             "Several models have the same size and differ in training tokens; unless each had its "
             "own learning-rate "
@@ -267,7 +274,35 @@ def _greedy_assumption(evidence: Evidence) -> list[str]:
     ]
 
 
-def _sentences(voting: Match | None, oracle: Match | None, evidence: Evidence) -> tuple[str, str]:
+def _gains(curves: pd.DataFrame) -> list[str]:
+    """What more samples do for the model that they help most, by selector: said where there is no trade to tell."""
+    several = curves.loc[((curves["level"] == "all") & (curves["k"] > 1)).to_numpy(bool)]
+    sentences = []
+    for selector, words in SELECTOR_WORDS.items():
+        own = curves.loc[
+            ((curves["level"] == "all") & (curves["selector"] == selector)).to_numpy(bool)
+        ]
+        if selector not in set(several["selector"]):
+            continue
+        ends = (
+            own.sort_values("k").groupby(["model", "strategy"])["accuracy"].agg(["first", "last"])
+        )
+        model, strategy = (ends["last"] - ends["first"]).idxmax()
+        best = own.loc[((own["model"] == model) & (own["strategy"] == strategy)).to_numpy(bool)]
+        first, last = (best.sort_values("k").iloc[at] for at in (0, -1))
+        sentences.append(
+            f"{words}, {model} goes from {_percent(first['accuracy'])} with {_count(first['k'])} to"
+            f" {_percent(last['accuracy'])} ({_percent(last['accuracy_low'])} to"
+            f" {_percent(last['accuracy_high'])}) with {_count(last['k'])}."
+        )
+    return sentences
+
+
+def _count(k: float) -> str:
+    return f"{k:.3g} {_plural(k, 'sample')}"
+
+
+def _sentences(voting: Match | None, oracle: Match | None, evidence: Evidence) -> tuple[str, ...]:
     if evidence.num_problems is not None and evidence.num_problems < MIN_PROBLEMS:
         return (
             f"With {evidence.num_problems} problems {CANNOT_TELL} whether inference replaces "
@@ -280,6 +315,7 @@ def _sentences(voting: Match | None, oracle: Match | None, evidence: Evidence) -
             "different "
             "pre-training compute, each with several samples per problem.",
             "Add a model or a strategy that draws the same number of samples for every problem.",
+            *_gains(evidence.curves),
         )
     if not evidence.matches["voting"]:
         return (
@@ -287,7 +323,11 @@ def _sentences(voting: Match | None, oracle: Match | None, evidence: Evidence) -
             f"{_upper(_oracle_words(None, oracle, evidence))}, which no user can have.",
         )
     rate = f"across the ladder {_rate_words(evidence.exchange_rates['voting'])}"
-    beside = _oracle_words(voting, oracle, evidence)
+    beside = (
+        _oracle_words(voting, oracle, evidence)
+        if evidence.matches["oracle"]
+        else "with an oracle selector nothing was measured"
+    )
     if voting is None:
         return (
             _not_reached(evidence),
@@ -335,10 +375,14 @@ def _match_sentence(pair: Match, evidence: Evidence) -> str:
         f"With majority voting, {smaller} needs {k.value:.3g} {_plural(k.value, 'sample')} "
         f"({_percent(evidence.confidence)} interval {_range(k)}) to match {target}: "
         f"{_short(pair.pretraining_ratio)} "
-        f"times less pre-training compute for {_short(ratio.value)} times ({_range(ratio)}) the "
-        "inference compute "
-        "per query."
+        f"times less pre-training compute for {_ratio_words(ratio)}."
     )
+
+
+def _ratio_words(ratio: Estimate) -> str:
+    if math.isnan(ratio.low):
+        return "inference compute that is not known, since nobody counted the tokens"
+    return f"{_short(ratio.value)} times ({_range(ratio)}) the inference compute per query"
 
 
 def _crossover_words(crossover: Estimate, confidence: float) -> str:
@@ -365,7 +409,7 @@ def _crossover_words(crossover: Estimate, confidence: float) -> str:
 
 def _rate_words(rate: ExchangeRate | None) -> str:
     if rate is None:
-        return f"{CANNOT_TELL} an exchange rate, since no two models meet at the same accuracy"
+        return f"{CANNOT_TELL} an exchange rate, since no two models of known inference compute meet at the same accuracy"
     factor = rate.factor
     if math.isinf(factor.low):
         return "models with less pre-training reach equal accuracy at no more inference compute"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -39,13 +40,30 @@ def read_ledger(folder: RunFolder, measured: Measured) -> pd.DataFrame:
 
 
 def model_facts(manifest: Mapping[str, Any]) -> list[ModelFacts]:
-    """The models of a run as its manifest recorded them."""
+    """The models of a run as its manifest recorded them, those of unknown size or data among them."""
     known = {each.name for each in fields(ModelFacts)}
-    kept = [{name: each[name] for name in each if name in known} for each in manifest["models"]]
+    recorded = [*manifest["models"], *manifest.get("unknown_models", ())]
+    kept = [{name: each[name] for name in each if name in known} for each in recorded]
     return [
-        ModelFacts(**{**each, "architecture": Architecture(**each["architecture"])})
+        ModelFacts(
+            **{
+                **each,
+                "architecture": _architecture(each["architecture"]),
+                "pretraining_tokens": _known(each["pretraining_tokens"]),
+            }
+        )
         for each in kept
     ]
+
+
+def _architecture(recorded: Mapping[str, Any] | None) -> Architecture:
+    return (
+        Architecture.of_size(math.nan, math.nan) if recorded is None else Architecture(**recorded)
+    )
+
+
+def _known(number: float | None) -> float:
+    return math.nan if number is None else number
 
 
 def merged(recorded: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:

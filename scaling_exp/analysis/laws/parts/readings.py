@@ -96,7 +96,7 @@ def _readings(
     mine = _where(rows, selector=selector, strategy=strategy)
     drawn = {a.facts.name: a for a in study.attempts if a.strategy == strategy}
     readings = []
-    for facts in study.models:
+    for facts in (*study.models, *study.unpriced):
         if facts.name in drawn and _is_replayed(drawn[facts.name], selector):
             readings.append(_of_attempts(drawn[facts.name], selector, weights_RP))
         elif facts.name in set(mine["model"].tolist()):
