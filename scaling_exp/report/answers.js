@@ -49,7 +49,9 @@ function keyEntries(plotted) {
 
 function answerAxis(isLog, isShare, values) {
   if (isLog) return isShare ? { ...logAxis(values), tickformat: ".1~%" } : logAxis(values);
-  return isShare ? { tickformat: ".0%" } : { exponentformat: "power" };
+  const hasZero = least(values) < 0 && most(values) > 0;
+  return { ...(isShare ? { tickformat: ".0%" } : { exponentformat: "power" }),
+    zeroline: hasZero, zerolinecolor: token("--faint"), zerolinewidth: 1 };
 }
 
 function buildKey(answer, id) {

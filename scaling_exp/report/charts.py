@@ -7,7 +7,7 @@ Knows the analysis columns and nothing of how a line looks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -93,6 +93,21 @@ def ordered_models(models: pd.DataFrame) -> list[str]:
     """Names from the smallest model to the largest; checkpoints of one size by their
     pre-training."""
     return list(models.sort_values(["num_parameters", "pretraining_flops", "model"])["model"])
+
+
+def curves_data(curves: pd.DataFrame, names: Sequence[str]) -> dict[str, object]:
+    """What the page's script draws of curves: lines and gaps, and what can be chosen among them."""
+    lines = query_lines(curves, names)
+    return {
+        "axes": known_axes(curves),
+        "selectors": [name for name in SELECTORS if name in set(curves["selector"])],
+        "strategies": sorted({line.strategy for line in lines if len(line.k) > 1}),
+        "level": shown_level(lines),
+        "levels": ordered_levels(lines),
+        "difficulties": difficulties(lines),
+        "curves": [asdict(line) for line in lines],
+        "gaps": [asdict(gap) for gap in gaps(lines)],
+    }
 
 
 def known_axes(curves: pd.DataFrame) -> dict[str, str]:

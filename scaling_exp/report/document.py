@@ -39,19 +39,21 @@ def document(
     title: str,
     run_line: str,
     opening: str,
+    first: tuple[str, str],
     sections: Sequence[Section],
     data: Mapping[str, object],
     scripts: Sequence[str],
 ) -> str:
-    """The document as one string, of which plotly.js is 4.8 MB. `scripts` names the parts of the
-    page's behaviour in their order."""
+    """The document as one string, of which plotly.js is 4.8 MB. `opening` is the markup before the
+    sections, `first` its anchor and its label; `scripts` names the parts of the page's behaviour in
+    their order."""
     script, plotly = _behaviour(scripts), get_plotlyjs()
     return Template(resource("page.html")).substitute(
         policy=_policy(plotly, script),
         title=text(title),
         css=resource("page.css"),
         run_line=run_line,
-        contents=_contents(sections),
+        contents=_contents([Section("Answer", *first, "", ""), *sections]),
         opening=opening,
         sections="".join(map(_section, sections)),
         data=json_for_html(data),

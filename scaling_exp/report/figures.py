@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from matplotlib.typing import RcKeyType
 
 from scaling_exp.analysis import Analysis
-from scaling_exp.analysis.answers import Plot, Series, Style
+from scaling_exp.analysis.answers import Answer, Plot, Series, Style
 from scaling_exp.report import charts, ledger, plots
 from scaling_exp.report.charts import Gap, Lifetime, Line, Match
 from scaling_exp.report.palette import LIGHT, model_colours, named_colours
@@ -91,11 +91,26 @@ def save_figures(figures: Iterable[tuple[str, Figure]], folder: pathlib.Path) ->
         return [_save(figure, folder / f"{name}.png") for name, figure in figures]
 
 
-def _figures(analysis: Analysis, ladder: Ladder) -> Iterable[tuple[str, Figure]]:
-    lines = charts.query_lines(analysis.curves, ladder.names)
+def measured_figures(
+    curves: pd.DataFrame, answers: Iterable[Answer], ladder: Ladder
+) -> Iterable[tuple[str, Figure]]:
+    """What curves and answers alone give: accuracy against cost, the selection gap, every plot of
+    every answer."""
+    lines = charts.query_lines(curves, ladder.names)
     level = charts.shown_level(lines)
-    axis, label = next(iter(charts.known_axes(analysis.curves).items()))
+    axis, label = next(iter(charts.known_axes(curves).items()))
     yield "accuracy_inference", _accuracy(lines, level, axis, label, ladder)
+    gaps = [gap for gap in charts.gaps(lines) if gap.level == level]
+    if gaps:
+        yield "selection_gap", _gaps(gaps, ladder)
+    for answer in answers:
+        for plot in answer.plots:
+            yield f"{answer.name}_{plot.name}", plot_figure(plot, ladder)
+
+
+def _figures(analysis: Analysis, ladder: Ladder) -> Iterable[tuple[str, Figure]]:
+    yield from measured_figures(analysis.curves, analysis.answers, ladder)
+    lines = charts.query_lines(analysis.curves, ladder.names)
     lifetimes = charts.lifetime_lines(analysis.lifetimes, ladder.names)
     if lifetimes:
         yield "accuracy_lifetime", _lifetime(lifetimes, ladder)
@@ -107,14 +122,8 @@ def _figures(analysis: Analysis, ladder: Ladder) -> Iterable[tuple[str, Figure]]
         yield "equal_accuracy", _matches(matches, ladder)
     for name, levels in charts.difficulties(lines).items():
         yield f"accuracy_{name}", _levels(charts.by_level(lines, levels), levels, name, ladder)
-    gaps = [gap for gap in charts.gaps(lines) if gap.level == level]
-    if gaps:
-        yield "selection_gap", _gaps(gaps, ladder)
     if len(analysis.ledger):
         yield "ledger", _ledger(analysis.ledger)
-    for answer in analysis.answers:
-        for plot in answer.plots:
-            yield f"{answer.name}_{plot.name}", plot_figure(plot, ladder)
 
 
 def _save(figure: Figure, path: pathlib.Path) -> pathlib.Path:

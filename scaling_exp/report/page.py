@@ -38,6 +38,7 @@ def page_html(analysis: Analysis, embedded: Embedded | None, manifest: Row) -> s
         title=f"scaling_exp report {manifest.get('run_id') or ''}".strip(),
         run_line=_run_line(manifest),
         opening=opening,
+        first=("verdict", "Verdict"),
         sections=list(_sections(analysis, embedded, manifest, names)),
         data=page_data(analysis, embedded, names),
         scripts=SCRIPTS,
@@ -55,16 +56,7 @@ def page_data(analysis: Analysis, embedded: Embedded | None, names: list[str]) -
     matches = charts.matches(analysis.exchange, pretraining, lines, names)
     return {
         "models": coloured_models(names),
-        "axes": charts.known_axes(analysis.curves),
-        "selectors": [
-            name for name in charts.SELECTORS if name in set(analysis.curves["selector"])
-        ],
-        "strategies": sorted({line.strategy for line in lines if len(line.k) > 1}),
-        "level": charts.shown_level(lines),
-        "levels": charts.ordered_levels(lines),
-        "difficulties": charts.difficulties(lines),
-        "curves": [asdict(line) for line in lines],
-        "gaps": [asdict(gap) for gap in charts.gaps(lines)],
+        **charts.curves_data(analysis.curves, names),
         "lifetimes": [asdict(line) for line in lifetimes],
         "queries": sorted({line.num_queries for line in lifetimes}),
         "frontiers": list(_frontiers(lifetimes)),

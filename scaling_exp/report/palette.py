@@ -7,6 +7,7 @@ the background is moved towards black or white until a line of it is legible.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +47,27 @@ def named_colours(num_names: int, theme: Theme) -> list[str]:
     return [theme.named[at % len(theme.named)] for at in range(num_names)]
 
 
+def run_colours(nums_models: Sequence[int], theme: Theme) -> list[str]:
+    """Hex colours of several runs' models, run by run: a hue for each run, the smallest model the
+    nearest to the background."""
+    hues = named_colours(len(nums_models), theme)
+    ends = [0.55, 0.0] if theme is LIGHT else [0.5, 0.0]
+    return [
+        legible(blend(hue, theme.background, share), theme.background)
+        for hue, num_models in zip(hues, nums_models, strict=True)
+        for share in np.linspace(*ends, num_models)
+    ]
+
+
+def blend(colour: str, other: str, share: float) -> str:
+    """A colour with a share of another."""
+    return to_hex((1 - share) * np.array(to_rgb(colour)) + share * np.array(to_rgb(other)))
+
+
 def legible(colour: str, background: str) -> str:
     """The colour, moved away from the background by as little as makes the contrast enough."""
-    is_bright = luminance(background) > 0.5
-    end = np.zeros(3) if is_bright else np.ones(3)
-    blends = (
-        to_hex((1 - share) * np.array(to_rgb(colour)) + share * end)
-        for share in np.linspace(0, 1, 41)
-    )
+    end = "#000000" if luminance(background) > 0.5 else "#ffffff"
+    blends = (blend(colour, end, share) for share in np.linspace(0, 1, 41))
     return next(each for each in blends if contrast(each, background) >= LEAST_CONTRAST)
 
 

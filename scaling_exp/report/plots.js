@@ -41,7 +41,8 @@ function draw(id) {
     return;
   }
   if (!node.data) node.replaceChildren();
-  Plotly.react(node, traces, shape, config);
+  // The size is said, so that it holds at once: paper does not wait for a plot to notice that it became narrower.
+  Plotly.react(node, traces, { ...shape, width: node.clientWidth, height: node.clientHeight }, config);
 }
 
 const isNarrow = () => innerWidth < 560;
