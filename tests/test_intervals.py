@@ -241,7 +241,7 @@ def _coverage(
         num_resamples=400,
         num_types=300,
         confidence=0.95,
-        means=(0.22, 0.29, 0.37, 0.45),
+        means=(0.15, 0.26, 0.4, 0.55),
     )
     result = bench.run(
         Setup(

@@ -12,7 +12,7 @@ samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,9 @@ from scaling_exp.analysis.tradeoff import Curve, exchange_rate, match, matching_
 from scaling_exp.bench.result import Result, Row, Setup, check_positive
 from scaling_exp.types import Architecture, ModelFacts
 
-NUM_WRONG = 4
-"""Wrong answers that a problem draws; what is left over abstains."""
+AMONG_WRONG = (1.0, 1.5)
+"""Dirichlet weights of the wrong answer that a problem draws again and again, and of all others, which scatter and so
+count as none."""
 CONCENTRATION = 2.5
 """Of the beta distribution of a model's chances: the lower, the more problems are either easy or hard."""
 CORRELATION = 0.8
@@ -55,7 +56,7 @@ class Population:
         """Models of which each has three times the pre-training of the one before, and these mean accuracies."""
         rng = np.random.default_rng(seed)
         difficulty_T = rng.normal(size=num_types)
-        among_wrong_TA = rng.dirichlet(np.full(NUM_WRONG + 1, 2.0), size=num_types)
+        among_wrong_TA = rng.dirichlet(AMONG_WRONG, size=num_types)
         chances, flops = [], []
         for index, mean in enumerate(means):
             own_T = rng.normal(size=num_types)
@@ -82,14 +83,15 @@ class Population:
 
     def draw(
         self, num_problems: int, num_samples: int, rng: np.random.Generator
-    ) -> list[tuple[Votes, FloatArray]]:
-        """Of every model its votes on the same problems, and the mean cost of its samples of each."""
+    ) -> list[tuple[IntArray, FloatArray]]:
+        """Of every model how often it gave each answer to the same problems (P, A), and the mean cost of its samples
+        (P,)."""
         type_P = rng.integers(self.chance_MTA.shape[1], size=num_problems)
         drawn = []
         for chance_TA, flops_T in zip(self.chance_MTA, self.flops_MT, strict=True):
             counts_PA = rng.multinomial(num_samples, chance_TA[type_P])
             shape = 2.0 * num_samples  # of lengths, summed over samples: each has shape 2
-            drawn.append((votes_of(counts_PA), rng.gamma(shape, flops_T[type_P] / shape)))
+            drawn.append((counts_PA, rng.gamma(shape, flops_T[type_P] / shape)))
         return drawn
 
 
@@ -103,6 +105,18 @@ def votes_of(counts_PA: IntArray) -> Votes:
         is_right_A=answer_A == 0,
         num_abstaining_P=counts_PA[:, -1],
     )
+
+
+def vote_table(num_samples: int, ks: Sequence[int]) -> FloatArray:
+    """The estimator's maj@k for every number of right and of equal wrong answers, shape (n + 1, n + 1, K); each is
+    estimated once and looked up in every trial. NaN where the two are more than all samples."""
+    numbers = np.arange(num_samples + 1)
+    right_C, wrong_C = (each.ravel() for each in np.meshgrid(numbers, numbers, indexing="ij"))
+    is_possible_C = right_C + wrong_C <= num_samples
+    counts_CA = np.stack([right_C, wrong_C, num_samples - right_C - wrong_C], axis=1)
+    table_CK = np.full((len(right_C), len(ks)), np.nan)
+    table_CK[is_possible_C] = maj_at_k(votes_of(counts_CA[is_possible_C]), ks).values_PK
+    return table_CK.reshape(num_samples + 1, num_samples + 1, len(ks))
 
 
 def elected(chance_MTA: FloatArray, ks: Sequence[int]) -> FloatArray:
@@ -197,11 +211,8 @@ class CoverageBench:
     def run(self, setup: Setup) -> Result:  # noqa: ARG002 - arithmetic alone
         """A row a design: the share of the trials in which an interval held the truth."""
         population = Population.of(self.means, self.num_types, seed=0)
-        truths = {num: self.truth(population, num) for num in self.num_samples}
         rows = [
-            self._row(population, num_problems, num_samples, truths[num_samples])
-            for num_problems in self.num_problems
-            for num_samples in self.num_samples
+            row for num_samples in self.num_samples for row in self._rows(population, num_samples)
         ]
         error = math.sqrt(self.confidence * (1 - self.confidence) / self.num_trials)
         title = (
@@ -215,52 +226,50 @@ class CoverageBench:
         )
         return Result(title, tuple(rows), notes)
 
-    def _row(
-        self,
-        population: Population,
-        num_problems: int,
-        num_samples: int,
-        truth: Mapping[str, float],
-    ) -> Row:
-        ks = matching_ks(num_samples)
-        rng = np.random.default_rng([num_problems, num_samples])
-        is_covered: dict[str, list[bool]] = {name: [] for name in truth}
-        for _ in range(self.num_trials):
-            seed = int(rng.integers(2**31))
-            resamples = resample_problems(num_problems, self.num_resamples, self.confidence, seed)
-            drawn = population.draw(num_problems, num_samples, rng)
-            for name, found in self._found(population, drawn, ks, resamples).items():
-                is_covered[name].append(found.low <= truth[name] <= found.high)
-        return {
-            "problems": num_problems,
-            "samples": num_samples,
-            **{name: float(np.mean(each)) for name, each in is_covered.items()},
-        }
+    def _rows(self, population: Population, num_samples: int) -> Iterator[Row]:
+        """One for every number of problems."""
+        truth = self.truth(population, num_samples)
+        maj_CCK = vote_table(num_samples, matching_ks(num_samples))
+        for num_problems in self.num_problems:
+            rng = np.random.default_rng([num_problems, num_samples])
+            is_covered: dict[str, list[bool]] = {name: [] for name in truth}
+            for _ in range(self.num_trials):
+                resamples = resample_problems(
+                    num_problems, self.num_resamples, self.confidence, int(rng.integers(2**31))
+                )
+                drawn = population.draw(num_problems, num_samples, rng)
+                for name, found in estimates(population, drawn, maj_CCK, resamples).items():
+                    is_covered[name].append(found.low <= truth[name] <= found.high)
+            shares = {name: float(np.mean(each)) for name, each in is_covered.items()}
+            yield {"problems": num_problems, "samples": num_samples, **shares}
 
     def truth(self, population: Population, num_samples: int) -> Mapping[str, float]:
         """Of the population, for as many samples as a trial draws."""
         curves = population.curves(matching_ks(num_samples))
-        found = {name: each.value for name, each in trade(curves, resample_nothing(1, 0.5)).items()}
+        found = trade(curves, resample_nothing(1, 0.5))
         right_T = population.chance_MTA[1, :, 0]
-        return found | {"pass@n": float(np.mean(1 - (1 - right_T) ** num_samples))}
+        oracle = float(np.mean(1 - (1 - right_T) ** num_samples))
+        return {name: each.value for name, each in found.items()} | {"pass@n": oracle}
 
-    def _found(
-        self,
-        population: Population,
-        drawn: Sequence[tuple[Votes, FloatArray]],
-        ks: Sequence[int],
-        resamples: Resamples,
-    ) -> dict[str, Estimate]:
-        curves = [
-            _curve(
-                facts,
-                ks,
-                resamples.means(maj_at_k(votes, ks).values_PK),
-                resamples.means(flops_P),
-            )
-            for facts, (votes, flops_P) in zip(population.facts, drawn, strict=True)
-        ]
-        votes = drawn[1][0]
-        oracle_P1 = pass_at_k(votes.num_correct_P, votes.num_samples_P, ks[-1:])
-        oracle = resamples.estimate(resamples.means(oracle_P1)[:, 0], np.nan)
-        return trade(curves, resamples) | {"pass@n": oracle}
+
+def estimates(
+    population: Population,
+    drawn: Sequence[tuple[IntArray, FloatArray]],
+    maj_CCK: FloatArray,
+    resamples: Resamples,
+) -> dict[str, Estimate]:
+    """What one trial finds."""
+    num_samples = len(maj_CCK) - 1
+    curves = [
+        _curve(
+            facts,
+            matching_ks(num_samples),
+            resamples.means(maj_CCK[counts_PA[:, 0], counts_PA[:, 1]]),
+            resamples.means(flops_P),
+        )
+        for facts, (counts_PA, flops_P) in zip(population.facts, drawn, strict=True)
+    ]
+    num_correct_P = drawn[1][0][:, 0]
+    oracle_P1 = pass_at_k(num_correct_P, np.full_like(num_correct_P, num_samples), [num_samples])
+    oracle = resamples.estimate(resamples.means(oracle_P1[:, 0]), np.nan)
+    return trade(curves, resamples) | {"pass@n": oracle}
