@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 from scaling_exp.analysis.estimators import FloatArray
 from scaling_exp.analysis.laws import (
@@ -37,6 +40,7 @@ from scaling_exp.analysis.laws import (
     reweighted,
     unresampled,
 )
+from scaling_exp.analysis.laws.solver import huber
 
 SARDANA = LossLaw(floor=1.69, a=406.4, b=410.7, alpha=0.336, beta=0.283)
 
@@ -83,6 +87,26 @@ def test_intervals_hold_the_truth_of_noisy_losses():
         assert estimate.low < value < estimate.high
         assert estimate.low < estimate.value < estimate.high
     assert fit.num_rows == 200
+
+
+def test_no_descent_by_l_bfgs_from_the_fit_or_from_elsewhere_ends_lower():
+    """The published recipe (arXiv 2203.15556, section D.2): log-sum-exp, Huber's loss, L-BFGS from a grid of starts."""
+    sizes_M, tokens_M = runs()
+    noise = np.random.default_rng(2).normal(scale=0.01, size=len(sizes_M))
+    log_loss_M = np.log(losses(HOFFMANN_PUBLISHED, sizes_M, tokens_M)) + noise
+
+    def objective(theta: FloatArray) -> float:
+        a, b, e, alpha, beta = theta
+        terms = (a - alpha * np.log(sizes_M), b - beta * np.log(tokens_M), np.full(len(noise), e))
+        return float(huber(np.asarray(logsumexp(terms, axis=0)) - log_loss_M, 1e-3).sum())
+
+    fit = fit_loss(sizes_M, tokens_M, unresampled(np.exp(log_loss_M)))
+    floor, a, b, alpha, beta = fit.parameters_RQ[0]
+    found = np.array([np.log(a), np.log(b), np.log(floor), alpha, beta])
+    starts = [found, *itertools.product((5, 10), (5, 10), (0.0, 0.7), (0.3, 0.6), (0.3, 0.6))]
+    best = min(minimize(objective, start, method="L-BFGS-B").fun for start in starts)
+    assert objective(found) == pytest.approx(fit.objective, rel=1e-9)
+    assert fit.objective <= best * (1 + 1e-6)
 
 
 def test_hubers_loss_and_absolute_deviations_shrug_off_a_run_that_diverged():
@@ -183,12 +207,12 @@ def test_predictions_stay_inside_the_data_and_extrapolations_within_tenfold():
     inside = fit.predict(np.array([1e9]), np.array([1e11]))
     assert inside.value[0] == pytest.approx(HOFFMANN_PUBLISHED.loss(1e9, 1e11), rel=1e-4)
     beyond = (np.array([5e10]), np.array([1e11]))
-    with pytest.raises(ValueError, match="N from 1e.07 to 1e.10.*extrapolate"):
+    with pytest.raises(ValueError, match=r"N from 1e.07 to 1e.10.*extrapolate"):
         fit.predict(*beyond)
     assert fit.extrapolate(*beyond).value[0] == pytest.approx(
         HOFFMANN_PUBLISHED.loss(5e10, 1e11), rel=1e-3
     )
-    with pytest.raises(ValueError, match="may be extrapolated to N from 1e.06 to 1e.11"):
+    with pytest.raises(ValueError, match=r"may be extrapolated to N from 1e.06 to 1e.11"):
         fit.extrapolate(np.array([1.1e11]), np.array([1e11]))
     with pytest.raises(ValueError, match="may be extrapolated"):
         fit.rows(np.array([1e9]), np.array([1.1e13]))

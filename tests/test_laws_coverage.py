@@ -144,7 +144,7 @@ def test_all_laws_are_judged_by_the_same_coverage_beyond_a_quarter_of_the_sample
 def test_predictions_beyond_tenfold_samples_are_refused():
     found = fit(draw(100, 64, 0.3, 1.5, 1.0), BETA_BINOMIAL)
     assert found.extrapolate(np.array([640.0])).value[0] > found.predict(np.array([64.0])).value[0]
-    with pytest.raises(ValueError, match="k from 0.1 to 640"):
+    with pytest.raises(ValueError, match=r"k from 0.1 to 640"):
         found.extrapolate(np.array([700.0]))
 
 

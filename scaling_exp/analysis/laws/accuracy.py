@@ -28,10 +28,15 @@ def _sigmoid(parameters_RQ: FloatArray, flops_X: FloatArray) -> FloatArray:
         return floor + (ceiling - floor) * expit(slope * (np.log10(flops_X) - np.log10(middle)))
 
 
+def _share(theta: FloatArray) -> FloatArray:
+    """Between 0 and 1, and exactly so where a search runs out there."""
+    return np.where(theta < -30, 0.0, np.where(theta > 30, 1.0, expit(theta)))
+
+
 def _sigmoid_natural(theta_RQ: FloatArray) -> FloatArray:
     """Floor and ceiling stay in order and within 0 and 1."""
-    floor_R = expit(theta_RQ[:, 0])
-    ceiling_R = floor_R + (1 - floor_R) * expit(theta_RQ[:, 1])
+    floor_R = _share(theta_RQ[:, 0])
+    ceiling_R = floor_R + (1 - floor_R) * _share(theta_RQ[:, 1])
     return np.column_stack([floor_R, ceiling_R, natural_exp(theta_RQ[:, 2:])])
 
 
@@ -136,7 +141,7 @@ VOTING = Law(
 
 
 def _searched_natural(theta_RQ: FloatArray) -> FloatArray:
-    return np.column_stack([expit(theta_RQ[:, :2]), natural_exp(theta_RQ[:, 2:])])
+    return np.column_stack([_share(theta_RQ[:, :2]), natural_exp(theta_RQ[:, 2:])])
 
 
 def _searched_starts(x_VM: FloatArray, accuracy_M: FloatArray) -> FloatArray:

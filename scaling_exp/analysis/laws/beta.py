@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.special import betaln, digamma, log_expit, polygamma
+from scipy.special import betaln, digamma, log_expit, zeta
 
 from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.laws.solver import Slope, ascend_rows
@@ -75,16 +75,17 @@ class _ClosedForm:
     def slope(self, table: BetaTable, theta_RQ: FloatArray, rows: IntArray) -> Slope:
         a_R1, b_R1 = np.exp(theta_RQ[:, :1]), np.exp(theta_RQ[:, 1:])
         weights_RU = table.weights_RU[rows]
-        right_RU = a_R1 + table.num_correct_U
-        wrong_RU = b_R1 + table.num_samples_U - table.num_correct_U
+        num_correct_U = table.num_correct_U.astype(np.float64)
+        right_RU = a_R1 + num_correct_U
+        wrong_RU = b_R1 + table.num_samples_U.astype(np.float64) - num_correct_U
         log_RU = betaln(right_RU, wrong_RU) - betaln(a_R1, b_R1)
         both_RU = digamma(right_RU + wrong_RU) - digamma(a_R1 + b_R1)
-        bend_RU = polygamma(1, right_RU + wrong_RU) - polygamma(1, a_R1 + b_R1)
+        bend_RU = _trigamma(right_RU + wrong_RU) - _trigamma(a_R1 + b_R1)
         first = (digamma(right_RU) - digamma(a_R1), digamma(wrong_RU) - digamma(b_R1))
         second = (
-            polygamma(1, right_RU) - polygamma(1, a_R1) - bend_RU,
+            _trigamma(right_RU) - _trigamma(a_R1) - bend_RU,
             -bend_RU,
-            polygamma(1, wrong_RU) - polygamma(1, b_R1) - bend_RU,
+            _trigamma(wrong_RU) - _trigamma(b_R1) - bend_RU,
         )
         return _in_logs(
             theta_RQ,
@@ -92,6 +93,11 @@ class _ClosedForm:
             np.stack([(weights_RU * (each - both_RU)).sum(axis=1) for each in first], axis=1),
             [(weights_RU * each).sum(axis=1) for each in second],
         )
+
+
+def _trigamma(x: FloatArray) -> FloatArray:
+    """The derivative of digamma: Hurwitz's zeta function at 2."""
+    return np.asarray(zeta(2.0, x), np.float64)
 
 
 def _in_logs(

@@ -17,9 +17,9 @@ from scaling_exp.analysis.laws.parts.accuracy import accuracy
 from scaling_exp.analysis.laws.parts.coverage import coverage
 from scaling_exp.analysis.laws.parts.downstream import downstream
 from scaling_exp.analysis.laws.parts.findings import WIDE, Findings
-from scaling_exp.analysis.laws.parts.joint import joint
+from scaling_exp.analysis.laws.parts.joint import NUM_JOINT_ROWS, joint
 from scaling_exp.analysis.laws.parts.loss import loss
-from scaling_exp.analysis.laws.parts.models import Sureness, usable
+from scaling_exp.analysis.laws.parts.models import Sureness, reading_once, usable
 from scaling_exp.analysis.laws.parts.readings import Readings, read
 from scaling_exp.analysis.laws.parts.votes import votes
 from scaling_exp.analysis.study import Study
@@ -46,9 +46,10 @@ class Laws:
         coverage(readings, study.seed, findings)
         votes(readings, study.seed, findings)
         accuracy(readings.one_sample, models, sure, findings)
-        loss(models, sure, findings)
+        once = reading_once(models, findings)
+        loss(once, sure, findings)
         downstream(readings.one_sample, models, sure, findings)
-        joint(readings, models, sure, findings)
+        joint(readings, once, sure, findings)
         return Answer(
             name="laws",
             question="Which law holds, and how far may it be trusted?",
@@ -105,9 +106,9 @@ def _assumptions(readings: Readings) -> list[str]:
         f"Laws are read from the strategy {readings.strategy!r}.",
         f"A law is not drawn or asked beyond {MAX_EXTRAPOLATION:g} times the range of its data (loss: beyond"
         f" {MAX_EXTRAPOLATION**0.1:.2f} times).",
-        f"Intervals come from {NUM_ROWS} resamples; bands hold what the parameters leave open, not the points' scatter"
-        " and not a wrong formula. Resampled are the problems for laws of samples, and the models as well for laws of"
-        " pre-training.",
+        f"Intervals come from {NUM_ROWS} resamples ({NUM_JOINT_ROWS} for joint laws): of the problems for laws of"
+        " samples, of the models as well for laws of pre-training. Bands hold what the parameters leave open, not the"
+        " points' scatter and not a wrong formula.",
         "Compute is 6ND of all parameters. Losses are comparable only within a family and a corpus.",
         "E[-log pass@k] takes (c + 1/2) / (n + 1) for a problem solved c times of n, so that an unsolved one stays"
         " finite; where only a curve is known it is -log of the mean.",

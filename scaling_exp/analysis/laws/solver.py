@@ -74,7 +74,7 @@ def solve_rows(
 
 
 def solve_from_grid(
-    model: Model, target_M: FloatArray, start_SQ: FloatArray, delta: float, num_kept: int = 24
+    model: Model, target_M: FloatArray, start_SQ: FloatArray, delta: float, num_kept: int = 16
 ) -> Solution:
     """The best local minimum over the starts that look best; one row."""
     target_SM = np.broadcast_to(target_M, (len(start_SQ), len(target_M)))
@@ -107,8 +107,9 @@ def _steps(
     if not math.isinf(delta):
         weights_RM = weights_RM * np.minimum(1.0, delta / np.maximum(np.abs(residual_RM), 1e-300))
     weighted_RMQ = weights_RM[:, :, None] * jacobian_RMQ
-    gradient_RQ = np.einsum("rmq,rm->rq", weighted_RMQ, residual_RM)
-    curvature_RQQ = np.einsum("rmp,rmq->rpq", weighted_RMQ, jacobian_RMQ)
+    turned_RQM = weighted_RMQ.transpose(0, 2, 1)
+    gradient_RQ = (turned_RQM @ residual_RM[:, :, None])[:, :, 0]
+    curvature_RQQ = turned_RQM @ jacobian_RMQ
     diagonal_RQ = np.einsum("rqq->rq", curvature_RQQ).copy()
     floor_R1 = 1e-12 * diagonal_RQ.max(axis=1, keepdims=True) + 1e-300
     ridge_RQ = damping_R[:, None] * np.maximum(diagonal_RQ, floor_R1)

@@ -14,7 +14,7 @@ from scaling_exp.analysis.estimators import FloatArray
 from scaling_exp.analysis.laws.accuracy import ACCURACY_LAWS, fit_accuracy
 from scaling_exp.analysis.laws.fit import Fit, reweighted
 from scaling_exp.analysis.laws.parts.findings import Findings, best_first, lines, points, verdict
-from scaling_exp.analysis.laws.parts.models import Sureness, flops_of, groups
+from scaling_exp.analysis.laws.parts.models import ALL_MODELS, Sureness, flops_of, groups
 from scaling_exp.analysis.laws.parts.readings import Reading
 from scaling_exp.types import ModelFacts
 
@@ -28,12 +28,16 @@ def accuracy(
     of_model = {r.facts.name: r.at(1) for r in readings if r.ks_K[0] == 1}
     known = [m for m in models if m.name in of_model]
     series: list[Series] = []
-    for group, own in groups(known).items():
+    named = groups(known)
+    for group, own in named.items():
         if len({m.pretraining_flops for m in own}) < 3:
             findings.refuse(f"{WHAT} of {group}: fewer than three different computes")
             continue
         accuracy_RM = np.stack([of_model[m.name] for m in own], axis=1)
-        series += _series_of_group(group, own, accuracy_RM, sure, findings)
+        of_group = _series_of_group(group, own, accuracy_RM, sure, findings)
+        # Of many models only the families are drawn as points, and all together as a line.
+        is_apart = len(named) > 1 and group == ALL_MODELS
+        series += [s for s in of_group if not is_apart or s.style in ("fitted", "extrapolated")]
     if series:
         findings.plots.append(_plot(series))
 

@@ -58,7 +58,7 @@ class Findings:
                     "low": estimate.low,
                     "high": estimate.high,
                     "error": fit.error,
-                    "identified": identified(estimate),
+                    "identified": identified(name, estimate),
                     "num_points": len(fit.y_M),
                     "num_resamples": fit.num_rows,
                 }
@@ -115,10 +115,10 @@ class Findings:
         return {name: table for name, table in tables.items() if len(table)}
 
 
-def identified(estimate: Estimate) -> str:
-    """Whether an interval pins a parameter down. At a bound: the data ask for a simpler law."""
+def identified(name: str, estimate: Estimate) -> str:
+    """Whether an interval pins a parameter down. At a bound: the data ask for a simpler law. A scale is computed."""
     low, high = sorted((abs(estimate.low), abs(estimate.high)))
-    if estimate.value == 0 or (low == high and estimate.value != 1):
+    if name != "scale" and (estimate.value == 0 or low == high):
         return "at a bound"
     return "weakly" if high > WIDE * low else "yes"
 

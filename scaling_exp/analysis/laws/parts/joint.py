@@ -37,13 +37,14 @@ from scaling_exp.analysis.laws.parts.findings import (
     points,
     spread_out,
 )
-from scaling_exp.analysis.laws.parts.models import MIN_MODELS, Sureness
+from scaling_exp.analysis.laws.parts.models import ALL_MODELS, MIN_MODELS, Sureness
 from scaling_exp.analysis.laws.parts.readings import Reading, Readings
 from scaling_exp.types import ModelFacts
 
 WHAT = "-log pass@k"
-OF = "all models"
 NUM_KS = 8
+NUM_JOINT_ROWS = 100
+"""Resamples: many points make a search slow."""
 NUM_PLACES = 30
 
 
@@ -81,18 +82,19 @@ def joint(
         )
         return
     grid = _grid(own, readings)
-    observations = reweighted(grid.loss_RM, grid.names, sure.confidence, sure.seed)
+    loss_RM = grid.loss_RM[: NUM_JOINT_ROWS + 1]
+    observations = reweighted(loss_RM, grid.names, sure.confidence, sure.seed)
     laws, x_VM = grid.laws()
     fits: list[Fit] = []
     for law in laws:
-        fits += findings.fit(WHAT, OF, lambda law=law: fit_law(law, x_VM, observations))
+        fits += findings.fit(WHAT, ALL_MODELS, lambda law=law: fit_law(law, x_VM, observations))
     judged = [(law, x_VM) for law in laws]
     tested: list[list[Backtest]] = []
     for is_apart_M, held_out in (
         (is_beyond_quarter(grid.ks_M), "larger k"),
         (sure.is_held_out(grid.flops_M), "models of more compute"),
     ):
-        ranked = findings.judge(WHAT, OF, judged, grid.loss_RM[0], is_apart_M, held_out)
+        ranked = findings.judge(WHAT, ALL_MODELS, judged, grid.loss_RM[0], is_apart_M, held_out)
         tested += [ranked] if ranked else []
     if tested:
         findings.sentences.append(_verdict(tested, float(np.std(grid.loss_RM[0]))))

@@ -16,6 +16,7 @@ from scaling_exp.types import ModelFacts
 
 MIN_MODELS = 4
 MAX_GROUPS = 4
+ALL_MODELS = "all models"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,16 @@ def usable(models: Sequence[ModelFacts], findings: Findings) -> list[ModelFacts]
     return [m for m in models if not m.is_distilled]
 
 
+def reading_once(models: Sequence[ModelFacts], findings: Findings) -> list[ModelFacts]:
+    """Without runs that read their data again: a token read twice is not two tokens to a law of D."""
+    repeated = [m for m in models if m.unique_tokens is not None]
+    if repeated:
+        findings.refuse(
+            f"laws of N and D leave out {len(repeated)} models that read their data more than once"
+        )
+    return [m for m in models if m.unique_tokens is None]
+
+
 def groups(models: Sequence[ModelFacts]) -> dict[str, list[ModelFacts]]:
     """All models together and, where there are several, the largest families of at least `MIN_MODELS`."""
     families: dict[str, list[ModelFacts]] = {}
@@ -49,7 +60,7 @@ def groups(models: Sequence[ModelFacts]) -> dict[str, list[ModelFacts]]:
         families.setdefault(model.family, []).append(model)
     large = [(name, own) for name, own in families.items() if name and len(own) >= MIN_MODELS]
     large.sort(key=lambda item: -len(item[1]))
-    together = {"all models": list(models)}
+    together = {ALL_MODELS: list(models)}
     return together | (dict(large[:MAX_GROUPS]) if len(families) > 1 else {})
 
 
@@ -57,7 +68,7 @@ def largest_family(models: Sequence[ModelFacts]) -> tuple[str, list[ModelFacts]]
     """Losses of two families do not compare: the one with most models, and its name."""
     families = [m.family for m in models]
     largest = max(families, key=families.count, default="")
-    return largest or "all models", [m for m in models if m.family == largest]
+    return largest or ALL_MODELS, [m for m in models if m.family == largest]
 
 
 def flops_of(models: Sequence[ModelFacts]) -> FloatArray:
