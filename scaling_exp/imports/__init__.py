@@ -1,7 +1,8 @@
 """Data that others made, as a run: samples, counts or points from JSONL, JSON, CSV or Parquet.
 
     source   what the user says of the file          meanings  what a column can mean, and its usual names
-    rows     the file as rows, whatever its format   joined    with the columns of a second file
+    reading  which format a file is                  rows      a file as rows, whatever its format
+    json_rows, table_rows                            joined    with the columns of a second file
     parsing  cells to typed values                   cells     all cells by what they mean
     samples, counts, points                          the tables of a run, checked as a whole
     grouping problems that all models have           facts     N and D of the models, and where they come from
@@ -29,7 +30,8 @@ from scaling_exp.imports.faults import Faults
 from scaling_exp.imports.joined import joined
 from scaling_exp.imports.measured import Measured
 from scaling_exp.imports.points import read_points
-from scaling_exp.imports.rows import Rows, read_rows
+from scaling_exp.imports.reading import read_rows
+from scaling_exp.imports.rows import Rows
 from scaling_exp.imports.samples import read_samples
 from scaling_exp.imports.source import Join, Source, Tokens, WidePoint, digest
 from scaling_exp.imports.summary import summary

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scaling_exp.imports.arrow import compute as pc
 from scaling_exp.imports.faults import Faults
 from scaling_exp.imports.meanings import MEANINGS, OF_KIND, recognised
-from scaling_exp.imports.parsing import as_text, encoded, parsed
+from scaling_exp.imports.parsing import encoded, parsed, recoded
 from scaling_exp.imports.rows import Column, IntArray, Rows
 from scaling_exp.imports.source import Kind, Source
 from scaling_exp.types import UserError
@@ -229,19 +229,20 @@ def _shown(cell: pa.Scalar) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _answers(source: Source, cells: pa.ChunkedArray) -> pa.Array:
-    """Answers as text, null where there is none."""
-    answers = as_text(cells.combine_chunks())
+def _answers(source: Source, cells: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Answers as text by number, null where there is none; every different one is looked at once."""
+    coded = encoded(cells.combine_chunks())
+    different = coded.dictionary
     if source.answer_pattern:
         try:
-            found = pc.extract_regex(answers, source.answer_pattern)
+            found = pc.extract_regex(different, source.answer_pattern)
         except pa.ArrowInvalid as error:
             raise UserError(f"answer_pattern is not a pattern of RE2: {error}") from None
-        answers = as_text(pc.struct_field(found, "answer"))
+        different = pc.struct_field(found, "answer")
     if source.no_answer:
-        is_none = pc.is_in(answers, pa.array(source.no_answer))
-        answers = pc.if_else(is_none, pa.scalar(None, pa.string()), answers)
-    return answers
+        is_none = pc.is_in(different, pa.array(source.no_answer))
+        different = pc.if_else(is_none, pa.scalar(None, pa.string()), different)
+    return recoded(coded, different)
 
 
 def _constant(source: Source, kind: Kind, meaning: str, value: object, size: int) -> pa.Array:

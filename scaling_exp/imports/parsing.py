@@ -65,7 +65,12 @@ def encoded(cells: pa.Array) -> pa.DictionaryArray:
     if not pa.types.is_string(cells.type):
         cells = as_text(cells)
     coded = cells.dictionary_encode()
-    again = as_text(coded.dictionary).dictionary_encode()
+    return recoded(coded, coded.dictionary)
+
+
+def recoded(coded: pa.DictionaryArray, different: pa.Array) -> pa.DictionaryArray:
+    """The same numbers for other texts, trimmed; equal ones get one number, missing ones none."""
+    again = as_text(different).dictionary_encode()
     return pa.DictionaryArray.from_arrays(again.indices.take(coded.indices), again.dictionary)
 
 

@@ -70,7 +70,7 @@ def _graded(cells: Cells, faults: Faults) -> tuple[Cells, list[str]]:
     faults.mark(
         cells.row_S[missing], lambda _: "its right answer is missing, so it cannot be graded"
     )
-    is_equal = pc.equal(cells.values["answer"], gold.cast(pa.string()))
+    is_equal = pc.equal(cells.values["answer"].cast(pa.string()), gold.cast(pa.string()))
     values = {**cells.values, "is_correct": pc.fill_null(is_equal, False)}
     note = "graded by exact match of answer and right answer, without spaces around them"
     return Cells(values, cells.row_S, cells.is_listed, cells.notes), [note]
@@ -79,10 +79,9 @@ def _graded(cells: Cells, faults: Faults) -> tuple[Cells, list[str]]:
 def _mark_right_without_answer(cells: Cells, faults: Faults) -> None:
     if "answer" not in cells.values:
         return
-    is_right = pc.fill_null(cells.values["is_correct"], False)
-    odd = pc.and_(is_right, cells.values["answer"].is_null()).to_numpy(zero_copy_only=False)
+    is_right_S = pc.fill_null(cells.values["is_correct"], False).to_numpy(zero_copy_only=False)
     faults.mark(
-        cells.row_S[np.flatnonzero(odd)],
+        cells.row_S[is_right_S & (cells.codes("answer") < 0)],
         lambda _: (
             "is marked correct but has no answer; see columns.answer, answer_pattern and no_answer"
         ),
@@ -142,7 +141,8 @@ def _sample_table(cells: Cells, grouping: Grouping) -> pa.Table:
     if "score" in cells.values:
         columns["score"] = cells.values["score"]
     order_S = np.lexsort((columns["sample"].to_numpy(), grouping.key_S))
-    return pa.table(columns).take(pa.array(order_S))
+    is_ordered = bool((order_S == np.arange(len(order_S))).all())
+    return pa.table(columns) if is_ordered else pa.table(columns).take(pa.array(order_S))
 
 
 def _or_nulls(cells: Cells, meaning: str, kind: pa.DataType) -> pa.Array:
@@ -194,7 +194,7 @@ def _notes(cells: Cells, grouping: Grouping, *, has_votes: bool) -> list[str]:
         )
     elif "answer" not in cells.values:
         notes.append("there are no answers to vote with; scores choose among samples")
-    elif num_none := cells.values["answer"].null_count:
+    elif num_none := int((cells.codes("answer") < 0).sum()):
         notes.append(
             f"{num_none:,} of {len(cells):,} samples have no answer: they count as wrong and do not vote"
         )
@@ -205,14 +205,8 @@ def _notes(cells: Cells, grouping: Grouping, *, has_votes: bool) -> list[str]:
 
 def _graded_two_ways(cells: Cells, grouping: Grouping) -> int:
     """Answers to a problem that are right in one sample and wrong in another."""
-    table = pa.table(
-        {
-            "problem": grouping.problem_S,
-            "answer": cells.values["answer"],
-            "is_correct": cells.values["is_correct"],
-        }
-    ).filter(pc.is_valid(pc.field("answer")))
-    pairs = table.group_by(["problem", "answer"]).aggregate(
-        [("is_correct", "min"), ("is_correct", "max")]
-    )
-    return pc.sum(pc.not_equal(pairs["is_correct_min"], pairs["is_correct_max"])).as_py() or 0
+    code_S = cells.codes("answer")
+    pair_S = grouping.problem_S * (code_S.max(initial=0) + 1) + code_S
+    is_right_S = cells.values["is_correct"].to_numpy(zero_copy_only=False)
+    right, wrong = (pair_S[(code_S >= 0) & (is_right_S == said)] for said in (True, False))
+    return len(np.intersect1d(right, wrong))
