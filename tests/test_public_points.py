@@ -7,6 +7,7 @@ anything: whoever has them puts them there.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,15 @@ import pytest
 
 from scaling_exp.analysis.intervals import resample_nothing
 from scaling_exp.analysis.laws import (
+    COVERAGE_LAWS,
     GADRE,
     HOFFMANN,
+    Counts,
     Fit,
     fit_accuracy,
     fit_downstream,
     fit_loss,
+    hold_out,
     resampled,
     unresampled,
 )
@@ -231,3 +235,17 @@ def test_gsm8k_rises_with_compute_within_llama_2(base_models):
     )
     assert fit.parameters["slope"].low > 0
     assert fit.error < 0.08
+
+
+# ---- Yao et al. 2023 (arXiv 2305.10601): GPT-4 on the game of 24 -----------------------------------
+
+
+def test_a_quarter_of_gpt_4s_samples_foretells_its_coverage_at_a_hundred(public_data):
+    name = "tot_game24/gpt-4_0.7_naive_cot_sample_100_start900_end1000.json"
+    problems = json.loads(public_data(name).read_text())
+    correct_P = np.array([sum(each["r"] for each in problem["infos"]) for problem in problems])
+    held = hold_out(Counts(correct_P, np.full(100, 100)), seed=0)
+    assert held.measured_K[-1] == pytest.approx(0.49)
+    for law in COVERAGE_LAWS:
+        assert held.predicted_SK[law.name][:, -1].mean() == pytest.approx(0.49, abs=0.03)
+        assert held.errors(law).mean() < 0.045
