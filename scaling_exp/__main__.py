@@ -30,6 +30,8 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
               python -m scaling_exp plan +experiment=quickstart strategies.sampling.num_samples=256
   report    analyse and draw a finished run again; needs neither engine nor Ray
               python -m scaling_exp report runs/quickstart-1a2b3c4d [analysis.confidence=0.9 ...]
+  compare   put runs side by side: curves, paired differences, what was configured differently
+              python -m scaling_exp compare runs/quickstart-1a2b3c4d runs/deeper-5e6f7a8b
   import    bring in data that others made, as a run to report
               python -m scaling_exp import samples.jsonl dry_run=true
   pretrain  train a ladder of small models from scratch
@@ -186,6 +188,38 @@ def report(arguments: list[str]) -> None:
         telling_mistakes(lambda: redraw_with({}))
 
 
+COMPARE_USAGE = """\
+usage: python -m scaling_exp compare RUN_DIR RUN_DIR ... [output=FOLDER]
+
+Runs side by side on one page: curves overlaid, paired differences on the problems that they share, and what differs in
+their configuration. Every run wants a report first (run and report write it). Without output= the page goes to
+outputs/compare-HASH."""
+
+
+def compare(arguments: list[str]) -> None:
+    """Put runs side by side."""
+    outputs = [each.removeprefix("output=") for each in arguments if each.startswith("output=")]
+    folders = [FilePath(each) for each in arguments if not each.startswith("output=")]
+    if len(folders) < 2 or any(str(each).startswith("-") for each in folders):
+        print(COMPARE_USAGE)
+        sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
+
+    def work() -> None:
+        from hashlib import sha256
+
+        from scaling_exp.report.comparison import compare_runs
+        from scaling_exp.store import RunFolder
+
+        names = " ".join(sorted(str(each.resolve()) for each in folders))
+        output = (
+            outputs[-1] if outputs else f"outputs/compare-{sha256(names.encode()).hexdigest()[:8]}"
+        )
+        comparison, page = compare_runs([RunFolder(each) for each in folders], FilePath(output))
+        print("\n".join([*comparison.sentences, "", f"report: {page}"]))
+
+    telling_mistakes(work)
+
+
 def said(analysis: Analysis) -> list[str]:
     """The verdict, and the answer to every question that was asked beside it."""
     answers = [f"{each.question}\n  {each.sentences[0]}" for each in analysis.answers]
@@ -238,6 +272,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "run": run,
     "plan": plan,
     "report": report,
+    "compare": compare,
     "import": import_data,
     "pretrain": pretrain,
     "bench": bench,
