@@ -7,6 +7,7 @@ const LOOKS = {
 };
 const STYLE_WORDS = { measured: "measured", held_out: "held out from the fit", fitted: "fit, inside the data",
   extrapolated: "extrapolated" };
+const VARIANTS = [["circle", "solid"], ["square", "2px,3px"], ["diamond", "8px,3px"], ["triangle-up", "8px,3px,2px,3px"]];
 const MAX_KEY = 14;
 const MAX_MARKERS = 60; // a longer line is a line only
 const switchedOff = new Map(); // plot -> keys of the series that are switched off
@@ -25,10 +26,11 @@ function seriesTraces(answer, plotted, series) {
   const told = series.x.map((value, at) => `<b>${safe(series.name)}</b> · ${STYLE_WORDS[series.style]}<br>` +
     `${y(series.y[at])}${series.low ? range(series.low[at], series.high[at], y) : ""}<br>` +
     `at ${x(value)} <span style="opacity:.7">(${safe(plotted.x_label)})</span>`);
+  const variant = series.variant % VARIANTS.length;
   const hasBounds = series.low && series.high;
   const trace = { name: series.name, x: series.x, y: series.y, text: told, hovertemplate: "%{text}<extra></extra>",
-    mode: series.x.length < 2 ? "markers" : series.x.length > MAX_MARKERS && look.mode === "lines+markers" ? "lines" : look.mode, line: { color: hex, width: look.width, dash: look.dash },
-    marker: { color: series.style === "held_out" ? token("--card") : hex, size: look.size || 7,
+    mode: series.x.length < 2 ? "markers" : series.x.length > MAX_MARKERS && look.mode === "lines+markers" ? "lines" : look.mode, line: { color: hex, width: look.width, dash: series.style === "measured" ? VARIANTS[variant][1] : look.dash },
+    marker: { symbol: VARIANTS[variant][0], color: series.style === "held_out" ? token("--card") : hex, size: look.size || 7,
       line: { color: series.style === "held_out" ? hex : token("--card"), width: series.style === "held_out" ? 2 : 1.2 } },
     meta: { role: series.style } };
   if (!hasBounds) return [trace];
@@ -49,8 +51,9 @@ function keyEntries(plotted) {
 
 function answerAxis(isLog, isShare, values) {
   if (isLog) return isShare ? { ...logAxis(values), tickformat: ".1~%" } : logAxis(values);
+  const isCounted = values.every(Number.isInteger) && most(values) - least(values) <= 12;
   const hasZero = least(values) < 0 && most(values) > 0;
-  return { ...(isShare ? { tickformat: ".0%" } : { exponentformat: "power" }),
+  return { ...(isShare ? { tickformat: ".2~%" } : { exponentformat: "power", ...(isCounted ? { dtick: 1 } : {}) }),
     zeroline: hasZero, zerolinecolor: token("--faint"), zerolinewidth: 1 };
 }
 

@@ -97,14 +97,26 @@ def _tile(heading: str, name: str, write: Format, means: str, voting: Row, oracl
 
 
 def _value(quantity: Row, write: Format) -> str:
+    """The estimate, or that it is more than was seen: a factor beyond the span of pre-training
+    compute that was measured is not printed."""
     value = quantity.get("value")
     if wording.is_missing(value):
         return UNKNOWN
+    if _float(value) > _seen(quantity):
+        return f"over {write(_seen(quantity))}"
     return UNLIMITED if value == "inf" else number(_float(value), write)
 
 
 def _span(quantity: Row, write: Format) -> str:
-    return interval(_float(quantity.get("low")), _float(quantity.get("high")), write)
+    low, high = _float(quantity.get("low")), _float(quantity.get("high"))
+    if high > _seen(quantity) >= low:
+        return f"at least {write(low)}"
+    return "" if low > _seen(quantity) else interval(low, high, write)
+
+
+def _seen(quantity: Row) -> float:
+    """How large an exchange rate can be seen with these models; infinite for other numbers."""
+    return _float(quantity.get("pretraining_span", math.inf))
 
 
 def _quantity(selector: Row, name: str) -> Row:

@@ -273,15 +273,19 @@ def frontier(
 
 
 def ordered_levels(lines: Sequence[Line]) -> list[str]:
-    """The levels apart from "all": numbers by value, then names by letter."""
+    """The levels apart from "all": numbers by value, then names, those first at which the models are
+    right most often."""
+    accuracies: dict[str, list[float]] = {}
+    for line in lines:
+        accuracies.setdefault(line.level, []).append(line.accuracy[0])
 
     def place(level: str) -> tuple[int, float, str]:
         try:
             return (0, float(level), level)
         except ValueError:
-            return (1, 0.0, level)
+            return (1, -float(np.mean(accuracies[level])), level)
 
-    return sorted({line.level for line in lines} - {"all"}, key=place)
+    return sorted(accuracies.keys() - {"all"}, key=place)
 
 
 def difficulties(lines: Sequence[Line]) -> dict[str, list[str]]:

@@ -26,6 +26,8 @@ from scaling_exp.store import RunFolder
 from scaling_exp.types import UserError
 
 SCRIPTS = ("base", "plots", "accuracy", "answers", "tables", "start")
+ROUNDED = 9
+"""Decimals of a difference: below is rounding, which a plot would blow up."""
 MAX_LINES = 30
 """Differences over k that a plot draws: the largest ones."""
 
@@ -229,12 +231,15 @@ def _plot(selector: str, rows: pd.DataFrame) -> Plot:
 def _line(key: Mapping[str, str], rows: pd.DataFrame) -> Series:
     rows = rows.sort_values("k")
     sides = [_side(key, side) for side in ("b", "a")]
+    is_same = key["model_a"] == key["model_b"] and key["strategy_a"] == key["strategy_b"]
+    runs = f"{key['run_b']} less {key['run_a']}"
+    name = f"{key['model_b']}, {key['strategy_b']}: {runs}" if is_same else " less ".join(sides)
     return Series(
-        name=" less ".join(sides),
+        name=name,
         x=rows["k"].tolist(),
-        y=rows["difference"].tolist(),
-        low=rows["difference_low"].tolist(),
-        high=rows["difference_high"].tolist(),
+        y=rows["difference"].round(ROUNDED).tolist(),
+        low=rows["difference_low"].round(ROUNDED).tolist(),
+        high=rows["difference_high"].round(ROUNDED).tolist(),
         model=_label(key["run_b"], key["model_b"]),
     )
 

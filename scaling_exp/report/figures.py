@@ -39,6 +39,7 @@ LOOKS: Mapping[Style, Mapping[str, object]] = {
     "extrapolated": {"linestyle": (0, (5, 3)), "linewidth": 1.1},
 }
 BAND_ALPHA: Mapping[Style, float] = {"fitted": 0.16, "extrapolated": 0.08}
+MARKERS = ("o", "s", "D", "^")
 MAX_LIFETIMES = 4
 MAX_LEGEND = 24
 STYLE: dict[RcKeyType, object] = {
@@ -293,9 +294,9 @@ def plot_figure(plot: Plot, ladder: Ladder) -> Figure:
     lines = plots.line_names(plot)
     by_name = dict(zip(lines, named_colours(len(lines), LIGHT), strict=True))
     by_model = dict(zip(ladder.names, ladder.colours, strict=True))
-    for each in plot.series:
+    for each, variant in zip(plot.series, plots.variants(plot), strict=True):
         colour = by_model.get(each.model or "", by_name.get(each.name, FAINT))
-        _draw_series(axes, each, colour)
+        _draw_series(axes, each, colour, MARKERS[variant % len(MARKERS)])
     axes.set_xscale("log" if plot.is_log_x else "linear")
     axes.set_yscale("log" if plot.is_log_y else "linear")
     if plots.is_share(plot.y_label, [each.y for each in plot.series]) and not plot.is_log_y:
@@ -307,10 +308,14 @@ def plot_figure(plot: Plot, ladder: Ladder) -> Figure:
     return figure
 
 
-def _draw_series(axes: Axes, series: Series, colour: str) -> None:
+def _draw_series(axes: Axes, series: Series, colour: str, marker: str) -> None:
     kept = plots.thinned(len(series.x)) if len(series.x) else []
     x, y = np.asarray(series.x, float)[kept], np.asarray(series.y, float)[kept]
-    axes.plot(x, y, color=colour, label=series.name, **LOOKS[series.style])
+    look = {
+        **LOOKS[series.style],
+        **({"marker": marker} if "marker" in LOOKS[series.style] else {}),
+    }
+    axes.plot(x, y, color=colour, label=series.name, **look)
     if series.low is None or series.high is None:
         return
     low, high = np.asarray(series.low, float)[kept], np.asarray(series.high, float)[kept]

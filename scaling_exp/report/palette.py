@@ -51,12 +51,16 @@ def run_colours(nums_models: Sequence[int], theme: Theme) -> list[str]:
     """Hex colours of several runs' models, run by run: a hue for each run, the smallest model the
     nearest to the background."""
     hues = named_colours(len(nums_models), theme)
-    ends = [0.55, 0.0] if theme is LIGHT else [0.5, 0.0]
+    front = _opposite(theme.background)
     return [
-        legible(blend(hue, theme.background, share), theme.background)
+        legible(blend(hue, theme.background if share > 0 else front, abs(share)), theme.background)
         for hue, num_models in zip(hues, nums_models, strict=True)
-        for share in np.linspace(*ends, num_models)
+        for share in np.linspace(0.4, -0.45, num_models)
     ]
+
+
+def _opposite(background: str) -> str:
+    return "#000000" if luminance(background) > 0.5 else "#ffffff"
 
 
 def blend(colour: str, other: str, share: float) -> str:
@@ -66,7 +70,7 @@ def blend(colour: str, other: str, share: float) -> str:
 
 def legible(colour: str, background: str) -> str:
     """The colour, moved away from the background by as little as makes the contrast enough."""
-    end = "#000000" if luminance(background) > 0.5 else "#ffffff"
+    end = _opposite(background)
     blends = (blend(colour, end, share) for share in np.linspace(0, 1, 41))
     return next(each for each in blends if contrast(each, background) >= LEAST_CONTRAST)
 

@@ -36,11 +36,29 @@ def plot_data(plot: Plot, names: Sequence[str]) -> dict[str, object]:
         "is_log_y": plot.is_log_y,
         "is_share_x": is_share(plot.x_label, [each.x for each in plot.series]),
         "is_share_y": is_share(plot.y_label, [each.y for each in plot.series]),
-        "series": [_series_data(each, names) for each in plot.series if len(each.x)],
+        "series": [
+            _series_data(each, variant, names)
+            for each, variant in zip(plot.series, variants(plot), strict=True)
+            if len(each.x)
+        ],
     }
 
 
-def _series_data(series: Series, names: Sequence[str]) -> dict[str, object]:
+def variants(plot: Plot) -> list[int]:
+    """A number for each series that tells it from others of its model and style: 0 for those of the
+    first name, 1 for those of the second."""
+    met: dict[tuple[str | None, Style], list[str]] = {}
+    for each in plot.series:
+        of = met.setdefault((each.model, each.style), [])
+        if each.name not in of:
+            of.append(each.name)
+    return [
+        0 if each.model is None else met[each.model, each.style].index(each.name)
+        for each in plot.series
+    ]
+
+
+def _series_data(series: Series, variant: int, names: Sequence[str]) -> dict[str, object]:
     kept = thinned(len(series.x))
 
     def take(values: Sequence[float] | None) -> list[float] | None:
@@ -50,6 +68,7 @@ def _series_data(series: Series, names: Sequence[str]) -> dict[str, object]:
         "name": series.name,
         "model": names.index(series.model) if series.model in names else None,
         "style": series.style,
+        "variant": variant,
         "x": take(series.x),
         "y": take(series.y),
         "low": take(series.low),

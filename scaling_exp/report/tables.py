@@ -22,8 +22,8 @@ LONG = 32
 """Characters beyond which a cell's words may break over lines."""
 ROUNDING = 1e-9
 SHARES = (
-    *("accuracy", "share", "greedy", "error_rate", "coverage", "gap", "utilisation", "utilization"),
-    *("pass@", "maj@", "best@"),
+    *("accuracy", "share", "greedy", "gain", "gap", "difference", "error_rate", "coverage"),
+    *("utilisation", "utilization", "pass@", "maj@", "best@"),
 )
 """A column whose name holds one of these, and whose values lie between -1 and 1, is a percentage."""
 

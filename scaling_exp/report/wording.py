@@ -90,9 +90,10 @@ def parameters(value: float) -> str:
 
 
 def heading(name: str) -> str:
-    """A column's or a law's name as it is read: underscores are spaces, the first letter a capital.
-    Names with a digit in place of k (maj@64) stay."""
-    spaced = name.replace("_", " ").strip()
+    """A column's or a question's name as it is read: underscores are spaces, the first letter a
+    capital, what only says the type is left out. Names with a number for k (maj@64) stay."""
+    spaced = re.sub(r"^(num|is)_", "", name).replace("_", " ").strip()
+    spaced = re.sub(r"\bflops\b", "FLOPs", spaced)
     return spaced if "@" in spaced else spaced[:1].upper() + spaced[1:]
 
 
