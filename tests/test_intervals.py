@@ -79,6 +79,26 @@ def test_few_problems_widen_an_interval_to_that_of_student() -> None:
     assert high - low == pytest.approx(students, rel=0.03)
 
 
+def test_all_wrong_is_not_surely_zero_and_all_right_not_surely_one() -> None:
+    resamples = resample_problems(100, 200, 0.95, seed=0)
+    rows_RK = resamples.means(np.c_[np.zeros(100), np.ones(100), np.tile([0.0, 1.0], 50)])
+    low, high = resamples.accuracy_interval(rows_RK)
+    np.testing.assert_allclose([low[0], high[0]], [0, 0.0362], atol=1e-4)
+    np.testing.assert_allclose([low[1], high[1]], [0.9638, 1], atol=1e-4)
+    assert (low[2], high[2]) == tuple(resamples.interval(rows_RK[:, 2]))
+
+
+def test_rare_successes_are_covered() -> None:
+    """3 % right, one sample of 50 problems each: in a fifth of the experiments nothing is right."""
+    rng, resamples = np.random.default_rng(0), resample_problems(50, 400, 0.95, seed=0)
+    right_TP = (rng.random((1000, 50)) < 0.03).astype(float)
+    rows_RT = resamples.means(right_TP.T)
+    low, high = resamples.accuracy_interval(rows_RT)
+    assert np.mean((low <= 0.03) & (high >= 0.03)) >= 0.93
+    low, high = resamples.interval(rows_RT)
+    assert np.mean((low <= 0.03) & (high >= 0.03)) < 0.85
+
+
 def test_clusters_are_resampled_whole() -> None:
     clusters = ["b", "a", "b", "c", "c", "c"]
     rows = resample_problems(6, 200, 0.95, seed=0, clusters=clusters).weights_RP
