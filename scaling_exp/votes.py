@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from math import comb
 
 
 def count_votes(answers: Iterable[str | None]) -> Counter[str]:
@@ -37,3 +38,15 @@ def fewest_to_settle(votes: Counter[str], num_remaining: int) -> int:
     if num_remaining == 0 or lead > num_remaining:
         return 0
     return min(num_remaining, (num_remaining - lead) // 2 + 1)
+
+
+def majority_confidence(votes: Counter[str]) -> float:
+    """Probability that the leading answer is the more frequent of the two that lead: 1 - I_0.5(v1 + 1, v2 + 1).
+
+    Adaptive-Consistency stops at 0.95 (Aggarwal et al. 2023, arXiv 2305.11860, eq. 3). I_0.5 of whole numbers is a
+    binomial tail: P(Bin(v1 + v2 + 1, 1/2) >= v1 + 1).
+    """
+    (first, second) = ([count for _, count in votes.most_common(2)] + [0, 0])[:2]
+    tosses = first + second + 1
+    tail = sum(comb(tosses, heads) for heads in range(first + 1, tosses + 1))
+    return 1 - tail / 2**tosses

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling_exp.votes import count_votes, fewest_to_settle, winners
+from scaling_exp.votes import count_votes, fewest_to_settle, majority_confidence, winners
 
 ANSWERS = ("a", "b", "c", None)
 BALLOTS = st.lists(st.sampled_from(ANSWERS), max_size=6)
@@ -72,3 +72,14 @@ def test_a_wave_never_exceeds_what_remains(counts, num_remaining):
 def test_a_negative_rest_is_refused():
     with pytest.raises(ValueError, match="num_remaining is -1"):
         fewest_to_settle(Counter(a=1), -1)
+
+
+def test_majority_confidence_is_that_of_adaptive_consistency():
+    from scipy.special import betainc
+
+    for first, second in [(0, 0), (1, 0), (4, 0), (5, 1), (7, 2), (30, 21)]:
+        votes = Counter({"a": first, "b": second})
+        assert majority_confidence(votes) == pytest.approx(
+            1 - betainc(first + 1, second + 1, 0.5), abs=1e-12
+        )
+    assert majority_confidence(Counter(a=4)) >= 0.95 > majority_confidence(Counter(a=3))
