@@ -18,18 +18,23 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Estimated:
-    """Expected accuracy per problem and k, both (P, K), and the standard error of its computation.
+    """Expected accuracy per problem and k, and how far its computation may be off, both (P, K).
 
-    The error says how far a Monte Carlo part may be from the exact expectation over the samples at
-    hand; it is 0 where the value is exact. It says nothing about other samples or other problems.
+    `standard_error_PK` says how far from the exact expectation over the samples at hand a value is
+    where that was too much to compute; it is 0 where the value is exact. It says nothing about other
+    samples or other problems. Errors of different problems are independent where they come from
+    random subsets, and may share a sign where they come from an approximation.
     """
 
     values_PK: FloatArray
     standard_error_PK: FloatArray
+    has_independent_errors: bool = True
 
     def mean_standard_error_K(self) -> FloatArray:
-        """Of the mean over problems, whose errors are independent."""
-        return np.sqrt((self.standard_error_PK**2).sum(axis=0)) / len(self.standard_error_PK)
+        """Of the mean over problems; a bound where errors may share a sign. Shape (K,)."""
+        if self.has_independent_errors:
+            return np.sqrt((self.standard_error_PK**2).sum(axis=0)) / len(self.standard_error_PK)
+        return self.standard_error_PK.mean(axis=0)
 
 
 def check_ks(ks: Sequence[int], num_samples_P: IntArray) -> None:

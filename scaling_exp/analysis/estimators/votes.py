@@ -41,20 +41,22 @@ class Votes:
         Samples of one code of which some are right and some are wrong count as two answers. Raises
         ValueError for an unparsable sample that is marked right.
         """
-        problem_S, answer_S = np.asarray(problem_S, np.int64), np.asarray(answer_S, np.int64)
-        is_right_S = np.asarray(is_right_S, bool)
-        abstains_S = answer_S < 0
-        if (abstains_S & is_right_S).any():
+        num_codes = int(np.max(answer_S, initial=ABSTAINS)) + 2
+        code_S = np.multiply(problem_S, num_codes, dtype=np.int64)
+        code_S += answer_S
+        code_S += 1
+        code_S *= 2
+        code_S += is_right_S
+        code_A, votes_A = _counted(code_S, 2 * num_codes * num_problems)
+        problem_A, kind_A = np.divmod(code_A, 2 * num_codes)
+        is_right_A, abstains_A = kind_A % 2 == 1, kind_A < 2
+        if (abstains_A & is_right_A).any():
             raise ValueError("a sample without an answer is marked correct")
-        num_codes = int(answer_S.max(initial=0)) + 1
-        code_S = 2 * (problem_S * num_codes + answer_S) + is_right_S
-        code_A, votes_A = np.unique(code_S[~abstains_S], return_counts=True)
+        num_abstaining_P = np.zeros(num_problems, np.int64)
+        num_abstaining_P[problem_A[abstains_A]] = votes_A[abstains_A]
+        kept = ~abstains_A
         return cls(
-            num_problems=num_problems,
-            problem_A=code_A // (2 * num_codes),
-            votes_A=votes_A,
-            is_right_A=code_A % 2 == 1,
-            num_abstaining_P=np.bincount(problem_S[abstains_S], minlength=num_problems),
+            num_problems, problem_A[kept], votes_A[kept], is_right_A[kept], num_abstaining_P
         )
 
     @property
@@ -68,6 +70,15 @@ class Votes:
     def _added(self, number_A: IntArray) -> IntArray:
         added_P = np.bincount(self.problem_A, number_A, minlength=self.num_problems)
         return added_P.astype(np.int64)
+
+
+def _counted(code_S: IntArray, num_codes: int) -> tuple[IntArray, IntArray]:
+    """Distinct codes, ascending, and how often each occurs."""
+    if num_codes > 4 * len(code_S):
+        return np.unique(code_S, return_counts=True)
+    number_ = np.bincount(code_S, minlength=num_codes)
+    code_A = np.flatnonzero(number_)
+    return code_A, number_[code_A]
 
 
 def plurality(votes: Votes) -> FloatArray:
