@@ -14,6 +14,7 @@ from scaling_exp.report import (
     answers,
     browser,
     card,
+    charts,
     document,
     page,
     palette,
@@ -200,7 +201,7 @@ def test_a_run_without_pairs_or_models_to_compare_still_reports(tmp_path, sample
     alone = synthetic.analyse(measured, settings)
     run_dir = synthetic.write_run(tmp_path, one, few)
     html = write_report(run_dir, alone, {}).read_text(encoding="utf-8")
-    assert "cannot be told" in section(html, "verdict")
+    assert "No pair of models could be matched" in section(html, "verdict")
     assert "no pair to exchange" in section(html, "exchange")
 
 
@@ -219,12 +220,18 @@ def test_adaptive_voting_is_one_point_with_a_mean_number_of_samples(analysis):
 def test_only_axes_and_selectors_that_are_there_are_offered(analysis):
     html = page.page_html(analysis, None, {})
     data = embedded_json(html)
-    assert list(data["axes"]) == ["inference_flops", "output_tokens", "k"]
+    assert list(data["axes"]) == ["inference_flops", "output_tokens", "pretraining_flops", "k"]
     assert data["selectors"] == ["voting", "oracle"]
     priced = analysis.curves.assign(dollars=0.01 * analysis.curves["k"], roofline_seconds=math.nan)
     more = widened(replace(analysis, curves=priced), selector="best_of")
     data = embedded_json(page.page_html(more, None, {}))
-    assert list(data["axes"]) == ["inference_flops", "output_tokens", "dollars", "k"]
+    assert list(data["axes"]) == [
+        "inference_flops",
+        "output_tokens",
+        "dollars",
+        "pretraining_flops",
+        "k",
+    ]
     assert data["selectors"] == ["voting", "best_of", "oracle"]
 
 
@@ -250,8 +257,44 @@ def test_data_without_tokens_are_shown_against_the_number_of_samples(analysis, t
         lifetimes=analysis.lifetimes.assign(total_flops=math.nan),
     )
     html = write_report(tmp_path, unknown, {}).read_text(encoding="utf-8")
-    assert list(embedded_json(html)["axes"]) == ["k"]
+    assert list(embedded_json(html)["axes"]) == ["pretraining_flops", "k"]
     assert "Not known: total compute needs the tokens" in section(html, "lifetime")
+
+
+@pytest.mark.parametrize(
+    ("levels", "ordered"),
+    [
+        (["10", "9", "all"], ["9", "10"]),
+        (["Level 10", "Level 9"], ["Level 9", "Level 10"]),
+        (["hard", "easy", "medium"], ["easy", "medium", "hard"]),
+    ],
+)
+def test_levels_run_by_number_or_else_from_easy_to_hard(levels, ordered):
+    ease = {"easy": 0.9, "medium": 0.5, "hard": 0.1}
+    lines = [
+        charts.Line(0, "parallel", "oracle", level, [1], [ease.get(level, 0.5)], [0], [1], {})
+        for level in levels
+    ]
+    assert charts.ordered_levels(lines) == ordered
+
+
+def test_what_an_import_said_of_its_data_is_told(analysis):
+    manifest = {
+        "source": {"file": "evals.csv", "kind": "points"},
+        "notes": ["3 rows are <b>bad</b>"],
+        "unknown_models": [{"name": "gpt-4"}],
+    }
+    health = section(page.page_html(analysis, None, manifest), "health")
+    for words in ("evals.csv", "points", "3 rows are &lt;b&gt;bad", "gpt-4"):
+        assert words in health
+
+
+def test_an_exchange_rate_beyond_what_the_models_span_is_not_printed():
+    rate = {"value": 684.0, "low": 25.2, "high": "inf", "pretraining_span": 43.7}
+    shown = card.verdict_card({"selectors": {"voting": {"exchange_rate": rate}}}, ())
+    assert "over 43.7×" in shown
+    assert "at least 25.2×" in shown
+    assert "684" not in shown
 
 
 def test_problems_are_chosen_by_seed_and_spread_over_levels(problems):

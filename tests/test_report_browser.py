@@ -109,7 +109,7 @@ def test_the_cost_axis_and_the_problems_can_be_chosen(open_page):
     roles(page, "accuracy")
     title = "() => document.getElementById('plot-accuracy').layout.xaxis.title.text"
     assert page.evaluate(title) == "Inference FLOPs a query"
-    assert page.locator("#axis option").count() == 3
+    assert page.locator("#axis option").count() == 4
     page.locator("#axis").select_option("output_tokens")
     assert page.evaluate(title) == "Output tokens a query"
     page.locator("#axis").select_option("k")
@@ -312,7 +312,7 @@ def test_a_page_without_samples_or_costs_works(open_page, tmp_path):
     )
     page = open_page(390, path=write_report(tmp_path, bare, {}))
     assert roles(page, "accuracy").count(["line", "oracle"]) == NUM_MODELS
-    assert page.locator("#axis").input_value() == "k"
+    assert page.locator("#axis").input_value() == "pretraining_flops"
     assert page.locator("#browser").count() == 0
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
 

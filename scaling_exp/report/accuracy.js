@@ -40,7 +40,8 @@ plot("plot-accuracy", () => {
   const { axis, level } = shownState;
   const lines = data.curves.filter((line) => line.level === level && shown(line));
   const xOf = (line) => (axis === "k" ? line.k : line.costs[axis]);
-  const wide = lines.filter((line) => line.k.length > 1 && isWhole(line.low) && isWhole(xOf(line)));
+  const wide = lines.filter((line) => line.k.length > 1 && isWhole(line.low) && isWhole(xOf(line)) &&
+    xOf(line)[0] !== xOf(line).at(-1));
   const bands = wide.map((line) => band(xOf(line), line.low, line.high, colour(line.model), 0.13, "interval"));
   const traces = lines.map((line) => {
     const trace = curve(line, xOf(line), data.axes[axis]);
@@ -174,6 +175,7 @@ byId("selectors").append(...data.selectors.map((selector) => {
   return Object.assign(make("button", { type: "button", class: "chip plain", "data-value": selector,
     "aria-pressed": String(shownState.selectors.has(selector)) }, stroke, label[0].toUpperCase() + label.slice(1)));
 }));
+byId("selectors").closest(".control").hidden = !data.selectors.length;
 toggles(byId("selectors"), shownState.selectors, redrawAll);
 
 byId("strategies").append(...data.strategies.map((strategy) => make("button", { type: "button", class: "chip plain",

@@ -76,12 +76,15 @@ def _assumptions(verdict: Row) -> str:
 
 
 def _tiles(verdict: Row) -> str:
-    """Three numbers of the verdict, each for voting and, below it, for the oracle."""
+    """Three numbers of the verdict, each for voting and, below it, for the oracle; nothing where
+    none of them can be told."""
     selectors = mapping(verdict, "selectors")
     voting, oracle = mapping(selectors, "voting"), mapping(selectors, "oracle")
-    written = "".join(
-        _tile(*tile, _quantity(voting, tile[1]), _quantity(oracle, tile[1])) for tile in TILES
-    )
+    pairs = [(tile, _quantity(voting, tile[1]), _quantity(oracle, tile[1])) for tile in TILES]
+    is_known = any(not wording.is_missing(q.get("value")) for _, *both in pairs for q in both)
+    if not is_known:
+        return _pair_line(verdict, voting)
+    written = "".join(_tile(*tile, own, other) for tile, own, other in pairs)
     return f'<div class="tiles">{written}</div>{_pair_line(verdict, voting)}'
 
 

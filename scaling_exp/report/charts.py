@@ -6,6 +6,7 @@ Knows the analysis columns and nothing of how a line looks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -17,8 +18,10 @@ from scaling_exp.analysis.cost import AXES
 SELECTORS = ("voting", "weighted_voting", "best_of", "oracle")
 """How one answer is chosen among several, in the order in which the page offers them. A single
 answer ("single") needs no selector."""
-NUM_SAMPLES = {"k": "samples a query, k"}
+OTHER_AXES = {"pretraining_flops": "pre-training FLOPs, 6ND", "k": "samples a query, k"}
+"""Axes beside the costs of a query."""
 MAX_MATCHES = 300
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -111,14 +114,13 @@ def curves_data(curves: pd.DataFrame, names: Sequence[str]) -> dict[str, object]
 
 
 def known_axes(curves: pd.DataFrame) -> dict[str, str]:
-    """The axes along which the cost of at least one point is known, with their labels; the number
-    of samples last."""
-    known = {
-        name: label
-        for name, label in AXES.items()
+    """The axes along which at least one point is known, with their labels; the number of samples
+    last."""
+    return {
+        name: _capital(label)
+        for name, label in (dict(AXES) | OTHER_AXES).items()
         if name in curves and np.isfinite(curves[name].to_numpy(np.float64)).any()
     }
-    return {name: _capital(label) for name, label in (known | NUM_SAMPLES).items()}
 
 
 def _capital(label: str) -> str:
@@ -127,7 +129,7 @@ def _capital(label: str) -> str:
 
 def query_lines(curves: pd.DataFrame, names: Sequence[str]) -> list[Line]:
     """Accuracy and costs per query: one line per model, strategy, selector and level."""
-    axes = [axis for axis in known_axes(curves) if axis not in NUM_SAMPLES]
+    axes = [axis for axis in known_axes(curves) if axis != "k"]
     grouped = curves.groupby(["model", "strategy", "selector", "level"])
     lines = [
         Line(
@@ -273,19 +275,18 @@ def frontier(
 
 
 def ordered_levels(lines: Sequence[Line]) -> list[str]:
-    """The levels apart from "all": numbers by value, then names, those first at which the models are
-    right most often."""
+    """The levels apart from "all": by their number where they differ in nothing else, or those first
+    at which the models are right most often."""
     accuracies: dict[str, list[float]] = {}
     for line in lines:
         accuracies.setdefault(line.level, []).append(line.accuracy[0])
-
-    def place(level: str) -> tuple[int, float, str]:
-        try:
-            return (0, float(level), level)
-        except ValueError:
-            return (1, -float(np.mean(accuracies[level])), level)
-
-    return sorted(accuracies.keys() - {"all"}, key=place)
+    levels = accuracies.keys() - {"all"}
+    found = {level: NUMBER.search(level) for level in levels}
+    numbers = {level: float(each[0]) for level, each in found.items() if each}
+    words = {NUMBER.sub("", level, count=1) for level in levels}
+    if len(numbers) == len(levels) and len(words) <= 1:
+        return sorted(levels, key=lambda level: numbers[level])
+    return sorted(levels, key=lambda level: (-float(np.mean(accuracies[level])), level))
 
 
 def difficulties(lines: Sequence[Line]) -> dict[str, list[str]]:

@@ -41,6 +41,28 @@ def health(manifest: Row, models: pd.DataFrame, names: Sequence[str]) -> str:
     )
 
 
+def not_drawn_here(manifest: Row) -> str:
+    """What is known of data that this run did not draw: where they come from, what was said of them
+    when they were imported, and which models could not be placed."""
+    source, notes = mapping(manifest, "source"), manifest.get("notes")
+    unknown = manifest.get("unknown_models")
+    body = (
+        '<p class="lead">How these data were drawn is not recorded: neither how full the engines '
+        "were nor what failed.</p>"
+    )
+    if source:
+        body += tables.facts([("File", source.get("file")), ("Holds", source.get("kind"))])
+    if isinstance(notes, list) and notes:
+        body += f"<h3>What the import said</h3>{tables.bullets(notes)}"
+    if isinstance(unknown, list) and unknown:
+        names = [str(each["name"]) for each in unknown if isinstance(each, Mapping)]
+        body += (
+            f"<h3>Models of unknown size or data</h3>{tables.bullets([', '.join(names)])}"
+            '<p class="note">They are left out of whatever needs pre-training compute.</p>'
+        )
+    return body
+
+
 def _glance(rows: Mapping[str, Row], models: pd.DataFrame, manifest: Row) -> str:
     """Six numbers over all models, weighted by tokens or draws."""
     set_aside = manifest.get("set_aside")
@@ -115,7 +137,6 @@ def reproduce(manifest: Row) -> str:
     pairs = [
         ("Run", manifest.get("run_id")),
         ("Created", manifest.get("created")),
-        ("Source", _inline(manifest.get("source"))),
         ("Git commit", manifest.get("git_commit")),
         ("Hardware", _inline(manifest.get("hardware"))),
         ("Task", _inline(manifest.get("task"))),
@@ -125,9 +146,10 @@ def reproduce(manifest: Row) -> str:
     shown = wording.MISSING if command is None else text(command)
     return (
         f'<pre class="block" tabindex="0">{shown}</pre>'
-        f"{tables.facts(pair for pair in pairs if pair[0] != 'Source' or pair[1])}"
+        f"{tables.facts(pairs)}"
         + _block("Configuration, resolved", manifest.get("config"))
         + _block("Models", manifest.get("models"))
+        + (_block("Source", manifest["source"]) if manifest.get("source") else "")
     )
 
 

@@ -126,8 +126,17 @@ def _exchange(analysis: Analysis, names: list[str]) -> str:
             '<p class="lead">No two models of different pre-training compute have several samples a '
             "problem, so there is no pair to exchange.</p>"
         )
+    pretraining = dict(
+        zip(analysis.models["model"], analysis.models["pretraining_flops"], strict=True)
+    )
+    lines = charts.query_lines(analysis.curves, names)
+    has_plot = charts.matches(analysis.exchange, pretraining, lines, names)
     return (
-        resource("exchange.html")
+        (resource("exchange.html") if has_plot else "")
+        + '<div class="caption-head"><p class="lead">How many samples k the smaller model needs to '
+        "equal one of the larger, how many times its inference compute per query that is, how many "
+        "times less pre-training the smaller took, and the number of queries up to which it is "
+        'cheaper in all.</p><a class="file" href="exchange.csv">CSV</a></div>'
         + tables.exchange(analysis.exchange, names)
         + '<p class="note">Not reached: no number of samples drawn here was enough. '
         "Crossover ∞: the smaller model is cheaper at any number of queries.</p>"
@@ -155,10 +164,7 @@ def _about_the_run(analysis: Analysis, manifest: Row, names: list[str]) -> Itera
     if manifest.get("generation"):
         body = health.health(manifest, analysis.models, names)
     else:
-        body = (
-            '<p class="lead">How these samples were drawn is not recorded: neither how full the '
-            "engines were nor what failed.</p>"
-        )
+        body = health.not_drawn_here(manifest)
     yield Section("The run", "health", "Run health", "How the run went", body)
 
 
