@@ -69,11 +69,18 @@ def accuracy_table(attempts: Attempts, selector: Selector, ks: Sequence[int]) ->
 def matching_curve(attempts: Attempts, selector: Selector, resamples: Resamples) -> Curve:
     """The finely spaced curve on which matches are looked for."""
     ks = matching_ks(attempts.max_k)
+    return curve_of(attempts, ks, accuracy_table(attempts, selector, ks), resamples)
+
+
+def curve_of(
+    attempts: Attempts, ks: Sequence[int], accuracy_PK: FloatArray, resamples: Resamples
+) -> Curve:
+    """The curve of some attempts whose accuracy per problem is known."""
     cost = attempts.costs["inference_flops"]
     return Curve(
         facts=attempts.facts,
         ks_K=np.array(ks),
-        accuracy_RK=resamples.means(accuracy_table(attempts, selector, ks)),
+        accuracy_RK=resamples.means(accuracy_PK),
         prefill_R=resamples.means(cost.prompt_P),
         sample_R=resamples.means(cost.sample_P),
         prompt_tokens=float(attempts.prompt_tokens_P.mean()),

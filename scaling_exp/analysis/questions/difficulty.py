@@ -16,11 +16,11 @@ import pandas as pd
 
 from scaling_exp.analysis.answers import Answer, Plot, Series
 from scaling_exp.analysis.attempts import Attempts
-from scaling_exp.analysis.curves import Selector, matching_curve, selectors
+from scaling_exp.analysis.curves import Selector, accuracy_table, curve_of, selectors
 from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.intervals import Resamples
 from scaling_exp.analysis.study import Study
-from scaling_exp.analysis.tradeoff import match
+from scaling_exp.analysis.tradeoff import match, matching_ks
 
 QUESTION = "Where does inference help: on easy problems or on hard ones?"
 MIN_PROBLEMS_PER_BIN = 10
@@ -62,9 +62,12 @@ class Difficulty:
     def _rows(
         self, study: Study, drawn: Sequence[Attempts], selector: Selector, bin_P: IntArray
     ) -> Iterator[dict[str, str | float]]:
+        ks = [matching_ks(one.max_k) for one in drawn]
+        accuracy = [accuracy_table(one, selector, own) for one, own in zip(drawn, ks, strict=True)]
         for at in range(self.num_bins):
             inside = _within(study.resamples, bin_P == at)
-            curves = [matching_curve(one, selector, inside) for one in drawn]
+            measured = zip(drawn, ks, accuracy, strict=True)
+            curves = [curve_of(*each, inside) for each in measured]
             for one, larger in zip(curves, [*curves[1:], None], strict=True):
                 gain = inside.estimate(one.accuracy_RK[:, -1] - one.accuracy_RK[:, 0], np.nan)
                 pair = None if larger is None else match(one, larger, inside)
