@@ -10,6 +10,7 @@ at, S starts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -186,8 +187,10 @@ class Fit:
         if self.num_rows == 0:
             undefined = np.full(values_RX.shape[1], np.nan)
             return Band(values_RX[0], undefined, undefined)
-        low, high = np.quantile(values_RX[1:], [self.tail, 1 - self.tail], axis=0)
-        return Band(values_RX[0], low, high)
+        # The same ranks as `Resamples.interval`: on the outer side where they are not whole.
+        ordered_RX = np.sort(values_RX[1:], axis=0)
+        rank = max(math.ceil(self.tail * self.num_rows - 1e-9), 1)
+        return Band(values_RX[0], ordered_RX[rank - 1], ordered_RX[-rank])
 
     def _limits(self, factor: float) -> list[tuple[float, float]]:
         stretches = [factor**variable.stretch for variable in self.law.variables]
