@@ -73,7 +73,9 @@ class Elections:
         """Votes of the strongest rival, 0 where there is none."""
         last_E = self.rivals_EC.indptr[1:] - 1
         has_rival_E = np.diff(self.rivals_EC.indptr) > 0
-        codes = self.rivals_EC.indices[np.where(has_rival_E, last_E, 0)] if self.rivals_EC.nnz else 0
+        codes = (
+            self.rivals_EC.indices[np.where(has_rival_E, last_E, 0)] if self.rivals_EC.nnz else 0
+        )
         return np.where(has_rival_E, self.counts_C[codes], 0)
 
     @cached_property
@@ -143,10 +145,14 @@ def elected(
     is_dangerous_C &= np.bincount(rivals_EC.indices, minlength=len(is_dangerous_C)) > 0
     rivals_EC = rivals_EC[:, np.flatnonzero(is_dangerous_C)]
     counts_C = elections.counts_C[is_dangerous_C]
-    terms_ = elections.binomials(counts_C, np.arange(votes_V[-1] + 1), inclusion)[..., None] * phases
+    terms_ = (
+        elections.binomials(counts_C, np.arange(votes_V[-1] + 1), inclusion)[..., None] * phases
+    )
     fewer_or_tied = np.cumsum(terms_, axis=1)[:, votes_V - 1] + y_V[:, None] * terms_[:, votes_V]
     with np.errstate(divide="ignore"):
-        logs_CW = np.log(fewer_or_tied, order="C").reshape(len(counts_C), len(votes_V) * len(angles_N))
+        logs_CW = np.log(fewer_or_tied, order="C").reshape(
+            len(counts_C), len(votes_V) * len(angles_N)
+        )
     summed = rivals_EC @ logs_CW.view(np.float64)
     summed_EVN = summed.view(logs_CW.dtype).reshape(len(rows), len(votes_V), len(angles_N))
     if angles_N.any():

@@ -55,9 +55,7 @@ class Votes:
         num_abstaining_P = np.zeros(num_problems, np.int64)
         num_abstaining_P[problem_A[abstains_A]] = votes_A[abstains_A]
         kept = ~abstains_A
-        return cls(
-            num_problems, problem_A[kept], votes_A[kept], is_right_A[kept], num_abstaining_P
-        )
+        return cls(num_problems, problem_A[kept], votes_A[kept], is_right_A[kept], num_abstaining_P)
 
     @property
     def num_samples_P(self) -> IntArray:
