@@ -4,6 +4,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling_exp.__main__ import main
@@ -275,6 +276,7 @@ def test_a_right_sample_without_an_answer_is_refused(file):
     assert "line 2, is marked correct but has no answer" in message
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.sampled_from("pqr"), st.booleans()),
@@ -427,6 +429,65 @@ def test_files_that_cannot_be_read_are_refused_in_one_line(file, tmp_path):
 def test_an_address_is_refused():
     with pytest.raises(UserError, match="download the file"):
         import_source(Source("https://example.org/x.csv"))
+
+
+MUTILATED = (
+    b'"',
+    b",",
+    b"\n",
+    b";",
+    b"\x00",
+    b"\xff",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"NaN",
+    b"-1",
+    b"1e999",
+    b"\xef\xbb\xbf",
+    b"",
+)
+
+
+@settings(max_examples=30)
+@given(
+    name=st.sampled_from(["it.csv", "it.jsonl", "it.json"]),
+    cuts=st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 20), st.sampled_from(MUTILATED)), max_size=3
+    ),
+)
+def test_a_mutilated_file_is_refused_or_read_and_nothing_else(tmp_path_factory, name, cuts):
+    table = pcsv.read_csv(pa.BufferReader(SAMPLES.encode()))
+    content = {
+        "it.csv": SAMPLES.encode(),
+        "it.jsonl": b"".join(json.dumps(each).encode() + b"\n" for each in table.to_pylist()),
+        "it.json": json.dumps(table.to_pylist()).encode(),
+    }[name]
+    for at, length, instead in cuts:
+        content = content[:at] + instead + content[at + length :]
+    path = tmp_path_factory.mktemp("cut") / name
+    path.write_bytes(content)
+    with suppress(UserError):
+        assert load(path, max_bad_rows=3).measured.num_samples.sum() <= 8
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pa.array([{"a": 1}]), "holds fields; name one of them"),
+        (pa.array([[{"a": 1}]]), "holds fields; name one of them"),
+        (pa.array([b"\xff"]), "holds bytes that are no UTF-8 text"),
+        (pa.array([[2]], pa.list_(pa.int8(), 1)), "2 is neither true nor false"),
+        (pa.array([np.float16(0.5)]), "0.5 is neither true nor false"),
+        (pa.array([None]), "its is_correct is missing"),
+        (pa.array([2**64 - 1], pa.uint64()), "is neither true nor false"),
+    ],
+)
+def test_odd_types_of_parquet_are_refused_in_words(tmp_path, column, said):
+    table = pa.table({"model": ["m"], "problem": ["p"], "is_correct": column})
+    pq.write_table(table, tmp_path / "it.parquet")
+    assert said in refusal(tmp_path / "it.parquet")
 
 
 # What is understood

@@ -71,7 +71,7 @@ def read_json_array(file: FilePath, content: bytes) -> JsonRows:
     whole = pa.table({"whole": pa.array([content.decode()], pa.large_string())})
     try:
         texts = query("SELECT unnest(json_extract(whole, '$[*]'))::VARCHAR AS text FROM it", whole)
-    except duckdb.Error:
+    except (duckdb.Error, UnicodeDecodeError):  # DuckDB may cut what it quotes within a character
         raise UserError(f"{file}{_why_no_json(content)}") from None
     texts = pa.table({"row": np.arange(texts.num_rows), "text": texts["text"]})
     return _json_rows(texts, lambda row: f"{file} object {row + 1}")

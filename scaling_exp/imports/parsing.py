@@ -52,10 +52,9 @@ def as_text(cells: pa.Array) -> pa.Array:
     """Text with nothing around it, null where nothing is left; numbers that are whole without a point."""
     if pa.types.is_floating(cells.type):
         numbers = _missing_where(cells, pc.is_nan(cells))
-        is_whole = pc.all(pc.equal(pc.floor(numbers), numbers)).as_py() is not False
-        cells = numbers.cast(pa.int64()) if is_whole else numbers
-    if pa.types.is_nested(cells.type) or pa.types.is_binary(cells.type):
-        cells = pa.array([None if each is None else str(each) for each in cells.to_pylist()])
+        is_whole = _all_true(pc.equal(pc.floor(numbers), numbers))
+        is_small = _all_true(pc.less(pc.abs(numbers), 2.0**53))
+        cells = numbers.cast(pa.int64()) if is_whole and is_small else numbers
     trimmed = pc.utf8_trim_whitespace(cells.cast(pa.string()))
     return _missing_where(trimmed, pc.equal(trimmed, ""))
 

@@ -57,9 +57,30 @@ class TableRows:
             return (
                 laid_out(texts, inside) if "[*]" in inside else extracted(texts, [inside])[inside]
             )
+        values = _without_oddities(values, path)
         if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-            return listed(values)
+            inside = listed(values)
+            return Column(_without_oddities(inside.values, path), inside.lengths_R)
         return Column(values)
+
+
+def _without_oddities(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Values of a type that can be computed with. Raises UserError for bytes and for fields without a path."""
+    kind = values.type
+    if pa.types.is_struct(kind) or pa.types.is_map(kind):
+        raise UserError(
+            f"the column {name!r} holds fields; name one of them, e.g. {name}.FIELD or {name}[*].FIELD"
+        )
+    if pa.types.is_list_view(kind) or pa.types.is_fixed_size_list(kind):
+        return values.cast(pa.list_(kind.value_type))
+    if pa.types.is_float16(kind):
+        return values.cast(pa.float32())
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        return values
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:
+        raise UserError(f"the column {name!r} holds bytes that are no UTF-8 text") from None
 
 
 def read_csv(file: FilePath, content: bytes) -> TableRows:
