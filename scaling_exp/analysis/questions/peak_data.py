@@ -300,6 +300,8 @@ def _gain_sentences(gain: Gain) -> list[str]:
 
 def _swap_words(swap: Swap) -> str:
     lacking = f"{LACKS[swap.lack]} ({_step_words(swap)}: {points_valued(swap.without_samples)})"
+    if swap.k.high <= 1:
+        return f"there is nothing to make up for in {lacking}"
     if np.isinf(swap.k.low):
         return f"no number of samples drawn makes up for {lacking}"
     if np.isinf(swap.k.high):

@@ -8,12 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scaling_exp.analysis.answers import Style
 from scaling_exp.analysis.estimators import FloatArray
 from scaling_exp.analysis.intervals import Estimate
-from scaling_exp.analysis.laws.fit import MAX_EXTRAPOLATION, NUM_ROWS, Fit, observed
-from scaling_exp.analysis.laws.joint import fit_joint
+from scaling_exp.analysis.laws.fit import (
+    MAX_EXTRAPOLATION,
+    NUM_ROWS,
+    Backtest,
+    Fit,
+    backtest,
+    observed,
+)
+from scaling_exp.analysis.laws.joint import JOINT, fit_joint
 from scaling_exp.analysis.laws.loss import BESIROGLU_PUBLISHED, HOFFMANN_PUBLISHED, LossLaw
 from scaling_exp.analysis.questions.asking import CannotTell, fitted
 from scaling_exp.analysis.questions.planner import Grid, LawFunction, Plans
@@ -23,6 +31,7 @@ from scaling_exp.analysis.study import Study
 
 MAX_PUBLISHED_EXTRAPOLATION = 1000.0
 """Clusters of today lie far beyond the runs of 2022: a plan says how far, and farther than this there is none."""
+HELD_OUT_SHARE = 0.25
 MIN_ACCURACY = 1e-3
 """A model below it at some k says nothing of a law of -log accuracy: one right answer would move it by units."""
 
@@ -165,15 +174,25 @@ def fitted_law(study: Study) -> list[PlanningLaw]:
     selectors = [s for s in (usable_selector(study), ORACLE) if s is not None and s in known]
     if not selectors:
         raise CannotTell("no model was measured with several samples")
-    return [_fitted_law(study, selector) for selector in selectors]
+    laws, reasons = [], []
+    for selector in selectors:
+        try:
+            laws.append(_fitted_law(study, selector))
+        except CannotTell as reason:
+            reasons.append(str(reason))
+    if not laws:
+        raise CannotTell("; ".join(reasons))
+    return laws
 
 
 def _fitted_law(study: Study, selector: str) -> PlanningLaw:
     fit = fitted(lambda: _joint_fit(readings(study, selector, "inference_flops"), study))
+    judged = _judged(fit, selector)
     data = Range(*[(float(x_M.min()), float(x_M.max())) for x_M in fit.x_VM])
     allowed = data.widened(MAX_EXTRAPOLATION)
+    name = selector.replace("_", " ")
     return PlanningLaw(
-        name=f"the joint law fitted to {selector.replace('_', ' ')} here",
+        name=f"the joint law fitted to {name} here",
         slug=selector,
         loss_name="-log accuracy",
         function=lambda *x: fit.law.function(fit.parameters_RQ, *x),
@@ -184,11 +203,33 @@ def _fitted_law(study: Study, selector: str) -> PlanningLaw:
         tail=fit.tail,
         knows_samples=True,
         assumption=(
-            f"-log accuracy under {selector.replace('_', ' ')} is a sum of powers of N, D and k ({fit.law.formula}); "
-            f"the fit misses the points by {fit.error:.2g} (root mean square). Its interval holds other problems and "
-            "samples, not that the law may be wrong."
+            f"-log accuracy under {name} is a sum of powers of N, D and k; fitted without the "
+            f"{judged.num_held_out} points of most compute, it misses those by {judged.error_held_out:.2g}. The "
+            "interval holds other problems and samples, not that the law may be wrong."
         ),
     )
+
+
+def _judged(fit: Fit, selector: str) -> Backtest:
+    """How well the law foretells the models of most compute. Cannot tell where that is no better than their mean."""
+    compute_M = fit.x_VM[0] * fit.x_VM[1]
+    is_held_out_M = compute_M >= np.quantile(compute_M, 1 - HELD_OUT_SHARE)
+    found = fitted_backtest(fit, is_held_out_M)
+    spread = float(fit.y_M[is_held_out_M].std())
+    if found.error_held_out >= spread:
+        raise CannotTell(
+            f"under {selector.replace('_', ' ')} {fit.law.name}, fitted without the models of most compute, misses "
+            f"their -log accuracy by {found.error_held_out:.2g} where it spreads by {spread:.2g}: it foretells nothing"
+        )
+    return found
+
+
+def fitted_backtest(fit: Fit, is_held_out_M: NDArray[np.bool_]) -> Backtest:
+    """The same law, fitted to some of its points and judged by the others."""
+    try:
+        return backtest(JOINT, fit.x_VM, fit.y_M, is_held_out_M, "models of most compute")
+    except ValueError as error:
+        raise CannotTell(str(error)) from error
 
 
 def _joint_fit(found: list[Reading], study: Study) -> Fit:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -237,7 +238,8 @@ def _same(values: FloatArray) -> FloatArray:
 def sentences_of(test: Test) -> list[str]:
     """The verdict on one family, and what it stands on."""
     where = f" ({test.name})" if test.name else ""
-    return [f"{_verdict(test)}{where}.", _loss_words(test), _downstream_words(test)]
+    steps = _step_words(test.models)
+    return [f"{_verdict(test)}{where}.", _loss_words(test), *steps, _downstream_words(test)]
 
 
 def _verdict(test: Test) -> str:
@@ -292,6 +294,33 @@ def _loss_words(test: Test) -> str:
         f"and foretold {len(test.loss.measured_H)}; had the larger size brought nothing, their loss would have been "
         f"{percent(float(np.expm1(test.loss.departure.no_gain)))} above it."
     )
+
+
+def _step_words(models: Sequence[ModelFacts]) -> list[str]:
+    """What the last two steps in size brought at equal tokens, whatever the law; nothing where sizes share none."""
+    sizes = sorted(set(_sizes(models).tolist()))
+    steps = [_gain_of_step(models, small, large) for small, large in pairwise(sizes[-3:])]
+    if len(steps) < 2 or np.isnan(steps).any():
+        return []
+    return [
+        f"Whatever the law, at equal tokens {short(sizes[-1])} parameters have {percent(steps[1])} less loss than "
+        f"{short(sizes[-2])}, and these {percent(steps[0])} less than {short(sizes[-3])}."
+    ]
+
+
+def _gain_of_step(models: Sequence[ModelFacts], small: float, large: float) -> float:
+    """Mean share of the loss that goes from one size to another, over the numbers of tokens that both saw."""
+    loss = {
+        (m.architecture.num_parameters, m.pretraining_tokens): m.pretraining_loss or np.nan
+        for m in models
+        if m.unique_tokens is None
+    }
+    ratios = [
+        loss[large, tokens] / loss[small, tokens]
+        for size, tokens in loss
+        if size == large and (small, tokens) in loss
+    ]
+    return 1 - float(np.exp(np.mean(np.log(ratios)))) if ratios else np.nan
 
 
 def _downstream_words(test: Test) -> str:
