@@ -16,14 +16,13 @@ from scaling_exp.analysis import Analysis, analyse, settings_from
 from scaling_exp.report import answers
 from scaling_exp.report.browser import embedded_samples
 from scaling_exp.report.charts import ordered_models
-from scaling_exp.report.comparison import compare_runs
 from scaling_exp.report.figures import write_figures
 from scaling_exp.report.page import page_html
 from scaling_exp.report.reading import merged, read_ledger, read_measured
 from scaling_exp.store import RunFolder
 from scaling_exp.types import UserError
 
-__all__ = ["compare_runs", "redraw", "write_report"]
+__all__ = ["redraw", "write_report"]
 
 
 def write_report(

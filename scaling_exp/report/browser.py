@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from scaling_exp.report.wording import is_missing
 
@@ -61,8 +61,8 @@ class BrowsedDraw:
     num_truncated: int
     num_unparsable: int
     num_answers: int
-    votes: list[list[object]]
-    samples: list[list[object]]
+    votes: Sequence[Sequence[object]]
+    samples: Sequence[Sequence[object]]
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,13 @@ def embedded_samples(
         facts = _facts(file, chosen, models)
         texts = _texts(file, facts)
     described = problems.set_index("problem").loc[chosen]
-    for num_problems, num_texts in _plans(len(chosen)):
+    plans = list(_plans(len(chosen)))
+    for num_problems, num_texts in plans:
         kept = np.isin(chosen, choose_problems(problems, num_problems, seed))
-        if _num_bytes(facts, texts, described, kept, num_texts) <= MAX_BYTES:
-            break
-    return _embed(facts, texts, described, kept, num_texts, (len(problems), num_rows))
+        is_last = (num_problems, num_texts) == plans[-1]
+        if is_last or _num_bytes(facts, texts, described, kept, num_texts) <= MAX_BYTES:
+            return _embed(facts, texts, described, kept, num_texts, (len(problems), num_rows))
+    raise AssertionError("the last plan always fits")
 
 
 def _plans(num_problems: int) -> Iterator[tuple[int, int]]:
@@ -186,17 +188,18 @@ def _problems(path: pathlib.Path, file: pq.ParquetFile) -> pd.DataFrame:
 def _facts(file: pq.ParquetFile, chosen: Sequence[str], models: Sequence[str]) -> Facts:
     """The samples of the chosen problems and of known models."""
     table = _rows_of(file, chosen)
-    table = table[table["model"].isin(models)].reset_index(drop=True)
-    codes = {
-        "problem": table["problem"].cat.set_categories(list(chosen)).cat.codes,
-        "model": table["model"].cat.set_categories(list(models)).cat.codes,
-    }
-    strategy, answer = (pd.Categorical(table[name]) for name in ("strategy", "answer"))
-    keys = (table["sample"], strategy.codes, codes["model"], codes["problem"])
-    order_S = np.lexsort([np.asarray(key) for key in keys])
-    column = lambda values: np.asarray(values)[order_S]  # noqa: E731
-    problem_S, model_S = (column(codes[name]).astype(np.int64) for name in ("problem", "model"))
-    strategy_S = column(strategy.codes).astype(np.int64)
+    table = table.loc[table["model"].isin(models).to_numpy(bool)]
+    problem, model, strategy, answer = (pd.Categorical(table[n]) for n in (*NAMES, "answer"))
+    problem, model = problem.set_categories(list(chosen)), model.set_categories(list(models))
+    keys = (table["sample"].to_numpy(), strategy.codes, model.codes, problem.codes)
+    order_S = np.lexsort(keys)
+
+    def column(values: ArrayLike) -> np.ndarray:
+        return np.asarray(values)[order_S]
+
+    problem_S, model_S, strategy_S = (
+        column(each.codes).astype(np.int64) for each in (problem, model, strategy)
+    )
     draw_S = _runs(problem_S, model_S, strategy_S)
     answer_S = column(answer.codes).astype(np.int64)
     is_correct_S = column(table["is_correct"]).astype(bool)
@@ -224,12 +227,12 @@ def _facts(file: pq.ParquetFile, chosen: Sequence[str], models: Sequence[str]) -
 def _rows_of(file: pq.ParquetFile, chosen: Sequence[str]) -> pd.DataFrame:
     """The columns of `FACTS` and the row in the file, of the chosen problems; NaN for a column that
     the file lacks."""
-    wanted, present = pa.array(chosen, pa.string()), set(file.schema_arrow.names)
+    isin, present = pc.SetLookupOptions(pa.array(chosen, pa.string())), set(file.schema_arrow.names)
     columns = [name for name in FACTS if name in present]
     parts, first = [], 0
     for batch in file.iter_batches(columns=columns):
         problem = batch.column("problem")
-        is_wanted = pc.is_in(problem.dictionary, value_set=wanted).take(problem.indices)
+        is_wanted = pc.call_function("is_in", [problem.dictionary], isin).take(problem.indices)
         at = np.flatnonzero(is_wanted.to_numpy(zero_copy_only=False))
         parts.append(batch.take(pa.array(at)).append_column("row", pa.array(at + first)))
         first += batch.num_rows
@@ -317,7 +320,9 @@ def _num_bytes(
     is_in_S = is_kept_P[facts.problem_S]
     is_shown_S = is_in_S & (facts.turn_S < num_texts)
     votes = np.unique(np.stack([facts.draw_S, facts.answer_S])[:, is_in_S], axis=1)
-    answers = sum(_json_bytes(_answer(facts.answers[at])) for at in np.unique(votes[1]) if at >= 0)
+    voted = np.unique(votes[1])
+    codes = voted[voted != NONE].tolist()
+    answers = sum(_json_bytes(_answer(str(facts.answers[code]))) for code in codes)
     used = np.unique(texts.text_S[is_shown_S & (texts.text_S >= 0)])
     return int(
         prompts
@@ -394,7 +399,7 @@ def _draw(
     shown = np.flatnonzero(facts.turn_S[part] < num_texts) + part.start
     return BrowsedDraw(
         model=int(facts.model_S[part.start]),
-        strategy=facts.strategies[facts.strategy_S[part.start]],
+        strategy=facts.strategies[int(facts.strategy_S[part.start])],
         num_samples=part.stop - part.start,
         num_right=int(facts.is_correct_S[part].sum()),
         num_truncated=int(facts.is_truncated_S[part].sum()),
@@ -407,9 +412,9 @@ def _draw(
                 _numbered(answers, int(facts.answer_S[at])),
                 bool(facts.is_correct_S[at]),
                 bool(facts.is_truncated_S[at]),
-                _known(facts.output_tokens_S[at]),
+                _known(float(facts.output_tokens_S[at])),
                 _numbered(said, int(texts.text_S[at])),
-                _known(facts.score_S[at]),
+                _known(float(facts.score_S[at])),
             ]
             for at in shown.tolist()
         ],
@@ -423,7 +428,7 @@ def _votes(facts: Facts, part: slice) -> list[tuple[int, int, bool, float | None
     right = np.bincount(inverse_S, facts.is_correct_S[part], len(codes)) > 0
     score = np.bincount(inverse_S, facts.score_S[part], len(codes)) / counts
     votes = [
-        (int(codes[at]), int(counts[at]), bool(right[at]), _known(score[at]))
+        (int(codes[at]), int(counts[at]), bool(right[at]), _known(float(score[at])))
         for at in np.lexsort([codes, -counts])
     ]
     return [vote for vote in votes if vote[0] != NONE]

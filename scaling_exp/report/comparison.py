@@ -209,12 +209,12 @@ def _differences(comparison: Comparison) -> Answer:
 
 
 def _over_k(table: pd.DataFrame) -> pd.DataFrame:
-    return table[np.isfinite(table["k"].to_numpy(np.float64))]
+    return table.loc[np.isfinite(table["k"].to_numpy(np.float64))]
 
 
 def _plot(selector: str, rows: pd.DataFrame) -> Plot:
     keys = ["run_a", "model_a", "strategy_a", "run_b", "model_b", "strategy_b"]
-    lines = [_line(dict(zip(keys, key, strict=True)), of) for key, of in rows.groupby(keys)]
+    lines = [_line(of) for _, of in rows.groupby(keys)]
     largest = sorted(lines, key=lambda line: -abs(line.y[-1]))[:MAX_LINES]
     cut = f" The {MAX_LINES} largest of {len(lines)} are drawn." if len(lines) > MAX_LINES else ""
     return Plot(
@@ -228,8 +228,9 @@ def _plot(selector: str, rows: pd.DataFrame) -> Plot:
     )
 
 
-def _line(key: Mapping[str, str], rows: pd.DataFrame) -> Series:
+def _line(rows: pd.DataFrame) -> Series:
     rows = rows.sort_values("k")
+    key = {str(name): str(value) for name, value in rows.to_dict("records")[0].items()}
     sides = [_side(key, side) for side in ("b", "a")]
     is_same = key["model_a"] == key["model_b"] and key["strategy_a"] == key["strategy_b"]
     runs = f"{key['run_b']} less {key['run_a']}"

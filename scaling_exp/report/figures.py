@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
-from matplotlib.typing import RcKeyType
+from matplotlib.typing import LineStyleType, RcKeyType
 
 from scaling_exp.analysis import Analysis
 from scaling_exp.analysis.answers import Answer, Plot, Series, Style
@@ -25,7 +25,7 @@ from scaling_exp.report.charts import Gap, Lifetime, Line, Match
 from scaling_exp.report.palette import LIGHT, model_colours, named_colours
 
 INK, SOFT, GRID, FAINT = "#1a1d21", "#565c66", "#ecece8", "#8a909a"
-DASHES: Mapping[str, str | tuple[int, tuple[int, ...]]] = {
+DASHES: Mapping[str, LineStyleType] = {
     "single": "-",
     "voting": "-",
     "oracle": (0, (4, 3)),

@@ -67,9 +67,7 @@ def _glance(rows: Mapping[str, Row], models: pd.DataFrame, manifest: Row) -> str
     """Six numbers over all models, weighted by tokens or draws."""
     set_aside = manifest.get("set_aside")
     num_set_aside = float(len(set_aside)) if isinstance(set_aside, list) else None
-    preemptions = [
-        float(each["preemptions"]) for each in rows.values() if _has(each, "preemptions")
-    ]
+    preemptions = [each for (each,) in _known(rows, "preemptions")]
     numbers: list[tuple[str, float | None, Format, bool]] = [
         ("Occupancy", _mean(rows, "occupancy", "output_tokens"), wording.percent, False),
         (
@@ -93,21 +91,27 @@ def _stat(label: str, value: float | None, write: Format, is_trouble: bool) -> s
     return f"<div{mark}><dt>{label}</dt><dd>{shown}</dd></div>"
 
 
-def _has(record: Row, *keys: str) -> bool:
-    return all(isinstance(record.get(key), (int, float)) for key in keys)
+def _known(rows: Mapping[str, Row], *names: str) -> list[tuple[float, ...]]:
+    """Some values of every row that has them all."""
+    found = []
+    for row in rows.values():
+        values = [row.get(name) for name in names]
+        known = [float(value) for value in values if isinstance(value, (int, float))]
+        if len(known) == len(names):
+            found.append(tuple(known))
+    return found
 
 
 def _mean(rows: Mapping[str, Row], name: str, weight: str) -> float | None:
-    known = [(row[name], row[weight]) for row in rows.values() if _has(row, name, weight)]
-    if not known or not sum(weight for _, weight in known):
-        return None
-    values, weights = zip(*known, strict=True)
-    return float(np.average(values, weights=weights))
+    known = _known(rows, name, weight)
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else None
 
 
 def _share(models: pd.DataFrame, name: str) -> float | None:
     """The mean over models, each of which drew the same problems."""
-    return float(models[name].mean()) if name in models and models[name].notna().any() else None
+    known = models[name].dropna().to_numpy(np.float64) if name in models else np.zeros(0)
+    return float(known.mean()) if len(known) else None
 
 
 def _set_aside(manifest: Row) -> str:
@@ -119,7 +123,7 @@ def _set_aside(manifest: Row) -> str:
     return (
         '<h3>Set aside</h3><p class="lead">These jobs could not be drawn; their problems are left '
         "out for every model. The same command tries them again.</p>"
-        + tables.frame(table[shown].head(MAX_SET_ASIDE), ())
+        + tables.frame(table.loc[:, shown].head(MAX_SET_ASIDE), ())
     )
 
 

@@ -65,7 +65,11 @@ def _opposite(background: str) -> str:
 
 def blend(colour: str, other: str, share: float) -> str:
     """A colour with a share of another."""
-    return to_hex((1 - share) * np.array(to_rgb(colour)) + share * np.array(to_rgb(other)))
+    red, green, blue = (
+        (1 - share) * mine + share * theirs
+        for mine, theirs in zip(to_rgb(colour), to_rgb(other), strict=True)
+    )
+    return to_hex((red, green, blue))
 
 
 def legible(colour: str, background: str) -> str:

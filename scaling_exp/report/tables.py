@@ -80,7 +80,7 @@ def ladder(models: pd.DataFrame, names: Sequence[str]) -> str:
     models = models.dropna(axis="columns", how="all")
     others = [str(name) for name in models if name not in known and name != "model"]
     columns = [column for column in LADDER if column.name in models]
-    columns += _numeric(models[others])
+    columns += _numeric(models.loc[:, others])
     records = {str(row["model"]): row for row in _records(models)}
     rows = [((_model(name, names),), records[name]) for name in names]
     return _table(("Model",), columns, rows)
@@ -125,11 +125,11 @@ def generation(statistics: Mapping[str, Row], names: Sequence[str]) -> str:
 def frame(table: pd.DataFrame, names: Sequence[str]) -> str:
     """Any table: words to the left, then numbers, whose `_low` and `_high` columns become ranges
     under them."""
-    words = [str(name) for name in table if not _is_number(table[name])]
+    words = [str(name) for name, column in table.items() if not _is_number(column)]
     rows = [
         ([_word(row[name], names) for name in words], row) for row in _records(table.head(MAX_ROWS))
     ]
-    others = table[[name for name in table if name not in words]]
+    others = table.loc[:, [name for name in table if name not in words]]
     leads = [text(wording.heading(name)) for name in words]
     return _table(leads, _numeric(others), rows, num_rows=len(table))
 
@@ -140,11 +140,11 @@ def _is_number(column: pd.Series) -> bool:
 
 def _numeric(table: pd.DataFrame) -> list[Column]:
     """The numeric columns of a table, but for the ends of intervals."""
-    names = [str(name) for name in table]
-    ends = {f"{name}_{end}" for name in names for end in ("low", "high")}
+    columns = {str(name): column for name, column in table.items()}
+    ends = {f"{name}_{end}" for name in columns for end in ("low", "high")}
     return [
-        Column(name, wording.heading(name.removesuffix("_share")), _format(name, table[name]))
-        for name in names
+        Column(name, wording.heading(name.removesuffix("_share")), _format(name, column))
+        for name, column in columns.items()
         if name not in ends
     ]
 
