@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import gather
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
@@ -19,9 +19,12 @@ from scaling_exp.types import Completion, Path, Sampling, Tokens
 
 
 class Sampler(Protocol):
-    """Draws one continuation. An engine, a gate before it and a simulation all have this shape."""
+    """Draws one continuation. An engine, a gate before it and a simulation all have this shape.
 
-    async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion: ...
+    A coroutine function is one. What answers with a future spares the event loop a task for every draw.
+    """
+
+    def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Awaitable[Completion]: ...
 
 
 class Source(Protocol):

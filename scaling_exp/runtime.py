@@ -16,9 +16,12 @@ from scaling_exp.engines import Engine
 from scaling_exp.types import Completion, Sampling, Tokens
 
 Job = TypeVar("Job")
+Request = tuple[Tokens, Sampling, int]
+"""Prefix, sampling and seed."""
 
-HEADROOM = 1.25
-"""Requests in flight over engine slots: a finished request finds its successor waiting."""
+HEADROOM = 1.5
+"""Requests in flight over engine slots: a finished request finds its successor waiting, and jobs of many steps, of
+which more are open then, end closer together."""
 TOLERATED = 0.5
 """Preemptions a finished request. Fewer cost less than the slots that avoiding them would leave empty."""
 BACK_OFF = 0.9
@@ -63,6 +66,42 @@ class Target:
         self._num_finished = self._num_preempted = 0
 
 
+class Held(asyncio.Future[Completion]):
+    """A request before the engine, in a queue, and then the answer to it. To cancel it is to take it out of either."""
+
+    def __init__(self, request: Request, queue: deque[Held]) -> None:
+        super().__init__()
+        self.request = request
+        self._queue = queue
+        self._answer: asyncio.Future[Completion] | None = None
+
+    def enter(self, engine: Callable[[*Request], asyncio.Future[Completion]]) -> None:
+        """It is out of the queue now: end as the engine's answer does."""
+        try:
+            self._answer = engine(*self.request)
+        except Exception as error:  # noqa: BLE001 - it is raised where the request is awaited
+            self.set_exception(error)
+        else:
+            self._answer.add_done_callback(self._end)
+
+    def cancel(self, msg: object = None) -> bool:
+        if self._answer is not None:
+            self._answer.cancel()
+        elif not self.done():
+            self._queue.remove(self)
+        return super().cancel(msg)
+
+    def _end(self, answer: asyncio.Future[Completion]) -> None:
+        if self.done():
+            return
+        if answer.cancelled():
+            self.cancel()
+        elif error := answer.exception():
+            self.set_exception(error)
+        else:
+            self.set_result(answer.result())
+
+
 @dataclass(eq=False)
 class Gate:
     """Keeps the number of requests in the engine at a target, and asks for jobs while it has too few. A `Sampler`.
@@ -79,7 +118,7 @@ class Gate:
         self._target = Target(ceiling if is_held else self.engine.num_safe, ceiling)
         self._num_preempted = 0
         self._num_in_engine = 0
-        self._held: deque[asyncio.Future[None]] = deque()
+        self._held: deque[Held] = deque()
         self._changed = asyncio.Event()
 
     @property
@@ -92,60 +131,54 @@ class Gate:
         """Requests in the engine and held before it."""
         return self._num_in_engine + len(self._held)
 
-    async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
+    def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> asyncio.Future[Completion]:
         if self._num_in_engine < self.target:
-            self._num_in_engine += 1
-        else:
-            await self._turn()
-        try:
-            return await self.engine(prefix, sampling, seed)
-        finally:
-            self._adjust()
-            self._leave()
+            return self._enter(prefix, sampling, seed)
+        held = Held((prefix, sampling, seed), self._held)
+        self._held.append(held)
+        return held
 
-    async def opening(self) -> None:
-        """Return once there is room for another job."""
+    async def opening(self) -> int:
+        """Once there is room for another job: for so many requests."""
         while self.num_in_flight >= self.target:
             self._changed.clear()
             await self._changed.wait()
+        return self.target - self.num_in_flight
 
-    async def _turn(self) -> None:
-        """Wait until a place in the engine is free; it is taken when this returns."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._held.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():
-                self._leave()
-            elif turn in self._held:
-                self._held.remove(turn)
-            raise
+    def _enter(self, *request: *Request) -> asyncio.Future[Completion]:
+        answer = asyncio.ensure_future(self.engine(*request))
+        self._num_in_engine += 1
+        answer.add_done_callback(self._leave)
+        return answer
 
-    def _adjust(self) -> None:
+    def _leave(self, _answer: asyncio.Future[Completion]) -> None:
+        """Give a place back, and places that are free to those who were held first."""
         before, self._num_preempted = self._num_preempted, self.engine.counters.num_preemptions
         self._target.finished(self._num_preempted - before, self._num_in_engine)
-
-    def _leave(self) -> None:
-        """Give a place back, and places that are free to those who were held first."""
         self._num_in_engine -= 1
         while self._held and self._num_in_engine < self.target:
-            turn = self._held.popleft()
-            if not turn.done():
-                self._num_in_engine += 1
-                turn.set_result(None)
+            self._held.popleft().enter(self._enter)
         self._changed.set()
 
 
 async def run_all(
-    jobs: AsyncIterator[Job], run: Callable[[Job], Coroutine[None, None, None]], gate: Gate
+    jobs: AsyncIterator[Job],
+    run: Callable[[Job], Coroutine[None, None, None]],
+    at_once: Callable[[Job], int],
+    gate: Gate,
 ) -> None:
-    """Run every job that `jobs` yields, admitting each as soon as the gate opens.
+    """Run every job that `jobs` yields; one is asked for when there is room for it, and not before.
 
-    The first job to raise cancels the others and its exception propagates.
+    `at_once` is the most requests that a job makes before one of them is answered: as many jobs as surely fit are
+    admitted in one turn of the event loop. The first to raise cancels the others and its exception propagates.
     """
     async with asyncio.TaskGroup() as group:
+        room = await gate.opening()
         async for job in jobs:
-            await gate.opening()
             group.create_task(run(job))
-            await asyncio.sleep(0)  # let the job submit its first requests before counting again
+            room -= at_once(job)
+            if room <= 0:
+                await asyncio.sleep(
+                    0
+                )  # let the jobs submit their first requests before counting again
+                room = await gate.opening()

@@ -64,7 +64,8 @@ class Worker:
         self.report = Report()
         self.loaded_at = self.clock()
         self._note_full()
-        self.running = asyncio.ensure_future(run_all(self._admitted(), self._run, self.gate))
+        admitted = run_all(self._queued(), self._run, lambda job: job.num_draws, self.gate)
+        self.running = asyncio.ensure_future(admitted)
         return self.gate.target
 
     async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
@@ -127,19 +128,18 @@ class Worker:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    async def _admitted(self) -> AsyncIterator[Job]:
-        """Jobs as the gate opens for them: until then they can be given back."""
+    async def _queued(self) -> AsyncIterator[Job]:
+        """Jobs when they are asked for: until then they can be given back."""
         while True:
-            await self.gate.opening()
             while not self.jobs:
                 await self._wait(60.0)
             job = self.jobs.popleft()
             self.num_queued -= job.num_draws
             self.num_started += job.num_draws
-            yield job
             if not self.jobs:
                 self._note_full()
             self._tell()
+            yield job
 
     def _note_full(self) -> None:
         """From now on the engine may only be draining."""

@@ -32,6 +32,11 @@ async def each(jobs):
         yield job
 
 
+def one(_job):
+    """At once: as a job of one request makes them."""
+    return 1
+
+
 @pytest.mark.parametrize(
     ("strategy", "num_jobs"),
     [
@@ -54,7 +59,7 @@ def test_the_engine_is_full_until_the_last_job_is_admitted(strategy, num_jobs):
             occupancy.append(engine.occupancy)
             await strategy(Forest((job,), Fresh(gate), f"root/{job}", read))
 
-        await run_all(each(range(num_jobs)), run, gate)
+        await run_all(each(range(num_jobs)), run, lambda _: strategy.bound.num_samples, gate)
         await engine.close()
         return occupancy[-1], gate.num_in_flight, len(occupancy)
 
@@ -98,10 +103,11 @@ def test_jobs_are_admitted_as_there_is_room_and_not_before():
 
         async def run(job):
             nonlocal peak
-            peak = max(peak, gate.num_in_flight + 1)
-            await gate((job,), SAMPLED, job)
+            drawing = gate((job,), SAMPLED, job)
+            peak = max(peak, gate.num_in_flight)
+            await drawing
 
-        await run_all(each(range(200)), run, gate)
+        await run_all(each(range(200)), run, one, gate)
         await gate.engine.close()
 
     asyncio.run(measured())
@@ -114,7 +120,7 @@ def test_requests_beyond_the_target_are_held_and_go_in_the_order_of_asking():
         gate = Gate(engine)
         asked = [asyncio.ensure_future(gate((1,), SAMPLED, seed)) for seed in range(12)]
         await turns()
-        assert (engine.given, gate.num_in_flight) == ([0, 1, 2, 3, 4], 12)
+        assert (engine.given, gate.num_in_flight) == ([0, 1, 2, 3, 4, 5], 12)
         for seed in range(12):
             engine.answer(seed)
             await turns()
@@ -129,20 +135,17 @@ def test_a_request_that_is_cancelled_while_it_is_held_takes_no_place():
     async def measured():
         engine = Scripted(1)
         gate = Gate(engine)
-        asked = [asyncio.ensure_future(gate((1,), SAMPLED, seed)) for seed in range(4)]
+        asked = [asyncio.ensure_future(gate((1,), SAMPLED, seed)) for seed in range(5)]
         await turns()
-        first = engine.given[:]
-        asked[1].cancel()
-        await turns()
-        assert gate.num_in_flight == 3
+        assert engine.given == [0, 1]
+        asked[2].cancel()
+        assert gate.num_in_flight == 4
         engine.answer(0)
-        asked[
-            2
-        ].cancel()  # its turn has come in the meantime, or not: either way it must not keep a place
+        asked[3].cancel()  # whether its turn has come in the meantime or not, it must keep no place
         await turns()
-        assert first == [0]
-        assert engine.given == [0, 3]
-        engine.answer(3)
+        assert engine.given == [0, 1, 4]
+        engine.answer(1)
+        engine.answer(4)
         await turns()
         assert gate.num_in_flight == 0
 
@@ -153,16 +156,62 @@ def test_a_held_request_may_be_cancelled_in_the_very_turn_in_which_a_place_comes
     async def measured():
         engine = Scripted(1)
         gate = Gate(engine)
-        asked = [asyncio.ensure_future(gate((1,), SAMPLED, seed)) for seed in range(3)]
+        asked = [asyncio.ensure_future(gate((1,), SAMPLED, seed)) for seed in range(4)]
         await turns()
         engine.answer(0)
-        asked[1].cancel()
-        outcomes = await asyncio.gather(*asked[:2], return_exceptions=True)
+        asked[2].cancel()
+        outcomes = await asyncio.gather(asked[0], asked[2], return_exceptions=True)
         assert isinstance(outcomes[1], asyncio.CancelledError)
         await turns()
-        assert engine.given == [0, 2]
+        assert engine.given == [0, 1, 3]
 
     asyncio.run(measured())
+
+
+def test_a_held_request_that_entered_is_cancelled_in_the_engine():
+    async def measured():
+        engine = Scripted(1)
+        gate = Gate(engine)
+        asked = [gate((1,), SAMPLED, seed) for seed in range(3)]
+        await turns()
+        engine.answer(0)
+        await turns()
+        asked[2].cancel()
+        await turns()
+        assert engine.given == [0, 1, 2]
+        assert engine.answers[2].cancelled()
+        assert gate.num_in_flight == 1
+
+    asyncio.run(measured())
+
+
+def test_an_engine_that_raises_at_once_fails_the_request_and_not_the_gate():
+    """Also one that was held, which nobody is calling then."""
+
+    class Refuses(Scripted):
+        def __call__(self, prefix, sampling, seed):
+            if seed:
+                raise OSError(f"request {seed}")
+            return super().__call__(prefix, sampling, seed)
+
+    async def measured():
+        engine = Refuses(1, num_safe=1)
+        gate = Gate(engine)
+        first = gate((1,), SAMPLED, 0)
+        with pytest.raises(OSError, match="request 1"):
+            gate((1,), SAMPLED, 1)
+        second = gate((1,), SAMPLED, 0)
+        held = gate((1,), SAMPLED, 2)
+        await turns()
+        engine.answer(0)
+        with pytest.raises(OSError, match="request 2"):
+            await held
+        first.cancel()
+        second.cancel()
+        await turns()
+        return gate.num_in_flight
+
+    assert asyncio.run(measured()) == 0
 
 
 def test_an_engine_with_little_memory_starts_at_what_is_safe_and_is_filled_until_it_thrashes():
@@ -235,12 +284,12 @@ def test_the_first_job_to_raise_cancels_the_others_and_its_exception_propagates(
                 raise
 
         with pytest.raises(ExceptionGroup) as caught:
-            await asyncio.wait_for(run_all(each(range(100)), run, gate), 5)
+            await asyncio.wait_for(run_all(each(range(100)), run, one, gate), 5)
         return gate, caught.value.exceptions
 
     gate, (error,) = asyncio.run(measured())
     assert isinstance(error, ZeroDivisionError)
-    assert sorted(cancelled) == [0, 1]
+    assert sorted(cancelled) == [0, 1, 3]  # those that were admitted with it
     assert gate.num_in_flight == 0
 
 

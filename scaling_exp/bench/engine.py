@@ -118,7 +118,7 @@ async def ours(
 
     gate = Gate(engine)
     started = perf_counter()
-    await run_all(jobs(), run, gate)
+    await run_all(jobs(), run, lambda _: strategy.num_samples, gate)
     encode(draws)
     return sum(len(draw.completion.tokens) for draw in draws) / (perf_counter() - started)
 

@@ -117,7 +117,7 @@ class ScheduleBench:
             strategy, problem = job
             await strategy(_forest(problem, gate))
 
-        await run_all(jobs(), run, gate)
+        await run_all(jobs(), run, lambda job: job[0].bound.num_samples, gate)
         await engine.close()
         return at_last, engine.counters
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import sleep
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -72,11 +72,11 @@ class Counters:
 
 
 class Engine(Protocol):
-    """Draws from the model that it holds. A call raises EngineDied or RequestFailed when it cannot."""
+    """Draws from the model that it holds. A call, or to await what it gives, raises EngineDied or RequestFailed."""
 
     counters: Counters
 
-    async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion: ...
+    def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Awaitable[Completion]: ...
 
     @property
     def num_slots(self) -> int:

@@ -109,7 +109,7 @@ class SimulatedEngine:
     async def close(self) -> None:
         self._driver.cancel()
 
-    async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
+    def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> asyncio.Future[Completion]:
         tokens = self.config.respond(prefix, seed)
         kept = tokens[: sampling.max_tokens]
         reason = "stop" if len(tokens) <= sampling.max_tokens else "length"
@@ -117,7 +117,7 @@ class SimulatedEngine:
         self._num_submitted += 1
         self._waiting.append(_Request(prefix, Completion(kept, reason), done, self.clock))
         self._wake.set()
-        return await done
+        return done
 
     async def _drive(self) -> None:
         while True:

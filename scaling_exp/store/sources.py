@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from asyncio import Task, ensure_future, gather
+from asyncio import Future, ensure_future, gather
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from scaling_exp.generation import Sampler, Stream
 from scaling_exp.store.draws import Draw, Known, stream_of
@@ -41,7 +42,7 @@ class Pooled:
     known: Known
     sampler: Sampler
     record: Callable[[Draw], None]
-    _drawing: dict[int, dict[int, Task[Completion]]] = field(default_factory=dict)
+    _drawing: dict[int, dict[int, Future[Completion]]] = field(default_factory=dict)
 
     async def __call__(self, stream: Stream, samples: Sequence[int]) -> Sequence[Completion]:
         name = stream_of(self.fingerprint, stream)
@@ -49,22 +50,39 @@ class Pooled:
         drawing = self._drawing.setdefault(name, {})
         for sample in samples:
             if sample not in known and sample not in drawing:
-                drawing[sample] = ensure_future(self._draw(stream, sample, known))
-        awaited = [drawing[sample] for sample in samples if sample not in known]
-        await (awaited[0] if len(awaited) == 1 else gather(*awaited))
+                drawing[sample] = self._draw(stream, sample, known)
+        for sample in samples:
+            if sample not in known:
+                self._note(stream, sample, known, await drawing[sample])
         return [known[sample] for sample in samples]
 
     async def cancel(self) -> None:
         """End every draw that is under way: `gather` leaves the siblings of one that fails to themselves."""
-        tasks = [task for each in self._drawing.values() for task in each.values()]
-        drawing = [task for task in tasks if not task.done()]
-        for task in drawing:
-            task.cancel()
+        drawing = [
+            each for drawn in self._drawing.values() for each in drawn.values() if not each.done()
+        ]
+        for each in drawing:
+            each.cancel()
         if drawing:
             await gather(*drawing, return_exceptions=True)
 
-    async def _draw(self, stream: Stream, sample: int, known: dict[int, Completion]) -> Completion:
-        completion = await self.sampler(stream.prefix, stream.sampling, stream.seed(sample))
-        known[sample] = completion
-        self.record(Draw(self.model, self.fingerprint, stream, sample, completion))
-        return completion
+    def _draw(
+        self, stream: Stream, sample: int, known: dict[int, Completion]
+    ) -> Future[Completion]:
+        drawing = ensure_future(self.sampler(stream.prefix, stream.sampling, stream.seed(sample)))
+        drawing.add_done_callback(partial(self._drawn, stream, sample, known))
+        return drawing
+
+    def _drawn(
+        self, stream: Stream, sample: int, known: dict[int, Completion], drawn: Future[Completion]
+    ) -> None:
+        if not drawn.cancelled() and drawn.exception() is None:
+            self._note(stream, sample, known, drawn.result())
+
+    def _note(
+        self, stream: Stream, sample: int, known: dict[int, Completion], completion: Completion
+    ) -> None:
+        """Keep a draw. Whoever awaits it may be here before its callback."""
+        if sample not in known:
+            known[sample] = completion
+            self.record(Draw(self.model, self.fingerprint, stream, sample, completion))
