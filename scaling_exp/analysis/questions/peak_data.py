@@ -170,7 +170,7 @@ def _swaps(
     return swaps
 
 
-def _size(reading: Reading) -> int:
+def _size(reading: Reading) -> float:
     return reading.facts.architecture.num_parameters
 
 
@@ -197,8 +197,8 @@ class Worth:
     lies outside that of the uncapped runs."""
 
     model: str
-    num_parameters: int
-    tokens: int
+    num_parameters: float
+    tokens: float
     unique_tokens: int
     epochs: float
     loss: float
@@ -217,7 +217,7 @@ def worth_of_repetition(models: Sequence[ModelFacts]) -> list[Worth]:
     ]
 
 
-def _fresh_runs(models: Sequence[ModelFacts], size: int) -> list[ModelFacts]:
+def _fresh_runs(models: Sequence[ModelFacts], size: float) -> list[ModelFacts]:
     own = [m for m in models if m.unique_tokens is None and m.architecture.num_parameters == size]
     return sorted(own, key=lambda m: m.pretraining_tokens)
 
@@ -251,7 +251,7 @@ def _worth(capped: ModelFacts, fresh: Sequence[ModelFacts]) -> Worth:
 def _law(study: Study) -> tuple[Fit | None, str]:
     """The law of effective data, and what it says of R*; no law where the runs do not allow one."""
     try:
-        fit = fitted(lambda: _fit(study))
+        fit = _fit(study)
     except CannotTell as reason:
         return (
             None,
@@ -280,7 +280,7 @@ def _fit(study: Study) -> Fit:
     loss_M = np.array([m.pretraining_loss for m in known], np.float64)
     points = resampled(loss_M, study.resamples.confidence, study.seed)
     sizes_M = np.array([m.architecture.num_parameters for m in known], np.float64)
-    return fit_effective_data(sizes_M, tokens_M, unique_M, points)
+    return fitted(lambda: fit_effective_data(sizes_M, tokens_M, unique_M, points))
 
 
 def _gain_sentences(gain: Gain) -> list[str]:

@@ -186,7 +186,7 @@ def fitted_law(study: Study) -> list[PlanningLaw]:
 
 
 def _fitted_law(study: Study, selector: str) -> PlanningLaw:
-    fit = fitted(lambda: _joint_fit(readings(study, selector, "inference_flops"), study))
+    fit = _joint_fit(readings(study, selector, "inference_flops"), study)
     judged = _judged(fit, selector)
     data = Range(*[(float(x_M.min()), float(x_M.max())) for x_M in fit.x_VM])
     allowed = data.widened(MAX_EXTRAPOLATION)
@@ -245,9 +245,6 @@ def _joint_fit(found: list[Reading], study: Study) -> Fit:
     if not columns:
         raise CannotTell("no model has an accuracy above nought")
     accuracy_RM = np.clip(np.stack(columns, axis=1), MIN_ACCURACY / 2, 1 - MIN_ACCURACY)
-    return fit_joint(
-        np.array(sizes, np.float64),
-        np.array(tokens, np.float64),
-        np.array(samples, np.float64),
-        observed(-np.log(accuracy_RM), study.resamples.tail),
-    )
+    points = observed(-np.log(accuracy_RM), study.resamples.tail)
+    x_VM = np.array([sizes, tokens, samples], np.float64)
+    return fitted(lambda: fit_joint(*x_VM, points))

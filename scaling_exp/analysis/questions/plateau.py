@@ -41,7 +41,7 @@ ASSUMPTIONS = (
     "fitted; what scatters around them scatters alike beyond, and as one for all checkpoints held out.",
     "The models differ in size and data only: a learning-rate schedule that had not ended, or a setting that suits "
     "some sizes better, looks like a departure.",
-    "A breakdown smaller than the prediction interval is not seen.",
+    "A breakdown smaller than the prediction interval is not seen. Distilled and pruned models are left out.",
 )
 
 
@@ -66,7 +66,9 @@ class Plateau:
 
     def _answer(self, study: Study) -> Answer:
         accuracies = single_attempts(study)
-        with_loss = [m for m in study.models if m.pretraining_loss is not None]
+        with_loss = [
+            m for m in study.models if m.pretraining_loss is not None and not m.is_distilled
+        ]
         if not with_loss:
             return self._by_compute(study, accuracies)
         tests = [self._test(family, accuracies, study) for family in _families(with_loss)]
@@ -97,7 +99,7 @@ class Plateau:
 
     def _by_compute(self, study: Study, accuracies: Mapping[str, FloatArray]) -> Answer:
         """Without losses only the second way can be looked at, with compute in the place of the loss."""
-        models = [m for m in study.models if m.name in accuracies]
+        models = [m for m in study.models if m.name in accuracies and not m.is_distilled]
         if len(models) < MIN_MODELS:
             raise CannotTell("no model's pre-training loss is known, nor enough accuracies")
         flops_M = np.array([m.pretraining_flops for m in models])

@@ -131,8 +131,11 @@ def _ks(num_samples: int) -> list[int]:
 
 def _from_points(study: Study, selector: str, axis: str) -> list[Reading]:
     frame = study.curves.loc[(study.curves["level"] == "all").to_numpy(bool)]
-    is_own = frame["selector"].isin([selector, SINGLE]).to_numpy(bool)
     facts = {each.name: each for each in study.models}
+    is_picked = frame["selector"].isin([selector, SINGLE]).to_numpy(bool)
+    is_own = is_picked & frame["model"].isin(list(facts)).to_numpy(
+        bool
+    )  # others are of unknown compute
     found = []
     for model, group in frame.loc[is_own].groupby("model", sort=False):
         for strategy in group.loc[group["selector"] == selector, "strategy"].unique():

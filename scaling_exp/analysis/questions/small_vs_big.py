@@ -46,12 +46,13 @@ class Rungs:
     readings_N: Sequence[Reading]
 
     @property
-    def tokens(self) -> int:
+    def tokens(self) -> float:
         return self.readings_N[0].facts.pretraining_tokens
 
     @property
     def sizes_N(self) -> IntArray:
-        return np.array([r.facts.architecture.num_parameters for r in self.readings_N])
+        sizes = [r.facts.architecture.num_parameters for r in self.readings_N]
+        return np.array(sizes, np.int64)
 
     def of_size(self, size: float) -> Reading | None:
         sizes = self.sizes_N.tolist()
@@ -156,12 +157,16 @@ def stand_ins(study: Study, selector: str, num_queries: Sequence[float]) -> list
 
 def rungs(found: Sequence[Reading]) -> list[Rungs]:
     """Ladders of the family that has most models, fewest tokens first: all that have as many sizes as the fullest has.
-    Models that saw data repeatedly are left out."""
-    fresh = [r for r in found if r.facts.unique_tokens is None and r.k_K[0] == 1]
+    Models that saw data repeatedly, or that were distilled, are left out."""
+    fresh = [
+        r
+        for r in found
+        if r.facts.unique_tokens is None and not r.facts.is_distilled and r.k_K[0] == 1
+    ]
     families = Counter(r.facts.family for r in fresh)
     family = max(families, key=lambda name: families[name], default=None)
     own = [r for r in fresh if r.facts.family == family]
-    by_tokens: dict[int, list[Reading]] = {}
+    by_tokens: dict[float, list[Reading]] = {}
     for reading in sorted(own, key=lambda r: r.facts.architecture.num_parameters):
         by_tokens.setdefault(reading.facts.pretraining_tokens, []).append(reading)
     fullest = max((len(each) for each in by_tokens.values()), default=0)
@@ -225,7 +230,7 @@ def _sentences(found: Sequence[StandIn]) -> list[str]:
     return sentences
 
 
-def _size_sentences(shown: Sequence[StandIn], size: int, selector: str) -> list[str]:
+def _size_sentences(shown: Sequence[StandIn], size: float, selector: str) -> list[str]:
     by_route = {f.route: f for f in shown}
     how = "an oracle" if selector == ORACLE else selector.replace("_", " ")
     ways: dict[Route, str] = {
