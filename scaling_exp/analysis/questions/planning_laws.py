@@ -247,4 +247,4 @@ def _joint_fit(found: list[Reading], study: Study) -> Fit:
     accuracy_RM = np.clip(np.stack(columns, axis=1), MIN_ACCURACY / 2, 1 - MIN_ACCURACY)
     points = observed(-np.log(accuracy_RM), study.resamples.tail)
     x_VM = np.array([sizes, tokens, samples], np.float64)
-    return fitted(lambda: fit_joint(*x_VM, points))
+    return fitted(lambda: fit_joint(x_VM[0], x_VM[1], x_VM[2], points))
