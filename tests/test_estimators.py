@@ -259,7 +259,7 @@ def test_votes_between_two_answers_follow_the_hypergeometric(num_samples: int) -
 
 @pytest.mark.parametrize(
     ("num_answers", "spread", "worst"),
-    [(2, 1.0, 1e-5), (3, 3.0, 2e-3), (5, 0.3, 1e-3), (30, 0.3, 3e-4)],
+    [(2, 1.0, 1e-5), (3, 3.0, 2e-3), (4, 1.0, 1e-3), (30, 0.3, 3e-4)],
 )
 def test_a_random_electorate_is_right_within_the_error_it_states(
     monkeypatch: pytest.MonkeyPatch, num_answers: int, spread: float, worst: float
@@ -274,7 +274,7 @@ def test_a_random_electorate_is_right_within_the_error_it_states(
     assert off_PK[:, is_exact_K].max() < 1e-9
     assert not rough.standard_error_PK[:, is_exact_K].any()
     assert off_PK.max() < worst
-    assert (off_PK <= 10 * rough.standard_error_PK + 1e-9).all()
+    assert (off_PK <= 3 * rough.standard_error_PK + 3e-5).all()
     assert (off_PK.mean(axis=0) <= rough.mean_standard_error_K() + 1e-9).all()
 
 

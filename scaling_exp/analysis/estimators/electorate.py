@@ -3,7 +3,8 @@ what follows from them for a fixed number of voters.
 
 With independent binomial votes a chance costs a thousandth of an exact one, and is the mean of the
 wanted f(k) over k ~ Binomial(n, p). Counting even and odd k with opposite signs costs a second one,
-and tells the two apart (ties make an even and an odd electorate differ). Between a few known values
+and tells the two apart (ties of two make an even and an odd electorate differ). Ties of three leave a
+trace with period 3; it is measured and stated as an error. Between a few known values
 at both ends, f over the even and f over the odd k are taken as cubic splines in log(k / (n-k)), whose
 knots solve a linear system (depoissonization: Jacquet and Szpankowski 1998, Theoretical Computer
 Science 201).
@@ -17,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.special import gammaln
 
@@ -29,8 +31,9 @@ ROUGH = Precision(deviations=5.5, log_error=17.0)
 ROUGH_ERROR = 3e-7
 """Of a chance to be elected, with that precision."""
 ROWS_AT_ONCE = 1024
-ALL_ALIKE, EVEN_AGAINST_ODD = np.array([0.0]), np.array([np.pi])
-"""Angles: each number of draws counts alike, or with the sign of its parity."""
+ALL_ALIKE = np.array([0.0])
+PERIODS = np.array([np.pi, 2.0 * np.pi / 3.0])
+"""Angles by which each further draw turns its weight: not at all; by its parity, and by thirds."""
 
 
 @dataclass(frozen=True)
@@ -49,60 +52,71 @@ class RandomElectorate:
         return cls(elections, margin, 1.0 / (1.0 + np.exp(-logits_R)))
 
     def elected(self, inclusion: float) -> FloatArray:
-        """Chance to be elected and the part of it from even numbers of draws, shape (2, E)."""
+        """Chance to be elected, the part of it from even numbers of draws, and how much of it depends
+        on their number modulo 3; shape (3, E)."""
         elections, own_E = self.elections, self.elections.own_E
         won_E, lost_E = elections.settled(inclusion * elections.num_samples, ROUGH.log_error)
         no_vote_E = (1.0 - inclusion) ** own_E
         sign = 1.0 - 2.0 * inclusion
-        others_E = sign ** (elections.num_samples - own_E)
-        all_E = np.where(won_E, 1.0 - no_vote_E, 0.0)
-        signed_E = np.where(won_E, (sign**own_E - no_vote_E) * others_E, 0.0)
+        signed_E = (sign**own_E - no_vote_E) * sign ** (elections.num_samples - own_E)
+        won_E3 = np.stack([1.0 - no_vote_E, signed_E, np.zeros_like(no_vote_E)], axis=1)
+        sums_E3 = np.where(won_E[:, None], won_E3, 0.0).astype(np.complex128)
         is_live_E = ~won_E & ~lost_E
-        self._add(all_E, is_live_E, inclusion, ALL_ALIKE)
-        is_visible_E = self._hidden(inclusion) < ROUGH.log_error
-        self._add(signed_E, is_live_E & is_visible_E, inclusion, EVEN_AGAINST_ODD)
-        return np.stack([all_E, (all_E + signed_E) / 2.0])
+        sums_E3[is_live_E, :1] = self._live(is_live_E, inclusion, ALL_ALIKE)
+        is_live_E &= self._hidden(inclusion) < ROUGH.log_error
+        sums_E3[is_live_E, 1:] = self._live(is_live_E, inclusion, PERIODS)
+        all_E, signed_E = sums_E3[:, 0].real, sums_E3[:, 1].real
+        return np.stack([all_E, (all_E + signed_E) / 2.0, 2.0 * np.abs(sums_E3[:, 2])])
 
-    def _add(
-        self, values_E: FloatArray, chosen_E: BoolArray, inclusion: float, angles: FloatArray
-    ) -> None:
-        for rows in self.elections.chunks(np.flatnonzero(chosen_E), ROWS_AT_ONCE):
-            chances = elected(
+    def _live(self, is_live_E: BoolArray, inclusion: float, angles_N: FloatArray) -> np.ndarray:
+        parts = [np.zeros((0, len(angles_N)))]
+        for rows in self.elections.chunks(np.flatnonzero(is_live_E), ROWS_AT_ONCE):
+            part = elected(
                 self.elections,
                 rows,
                 inclusion,
-                angles,
+                angles_N,
                 most_votes=self.elections.num_samples,
                 most_ties=lambda j: 3 if j > 3 else 7,
                 precision=ROUGH,
             )
-            values_E[rows] = chances[:, 0].real
+            parts.append(part)
+        return np.concatenate(parts)
 
     def at(
-        self, ks_K: IntArray, known_EG: FloatArray, random_R2E: FloatArray
+        self, ks_K: IntArray, known_EG: FloatArray, random_R3E: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """f(k) and how far it may be off, both (E, K), from the known values and what `elected` says
         at each inclusion.
 
         The error is the most that splines with half the knots would have changed at k or its
-        neighbours, and what each chance may be off.
+        neighbours, what depends on k modulo 3, and what each chance may be off.
         """
         n, every = self.elections.num_samples, np.arange(len(self.inclusions))
         nearby = [np.clip(np.round(ks_K * by).astype(int), 1, n) for by in (1.0, 0.85, 1.15)]
         asked = np.concatenate(nearby)
-        fine = self._solved(asked, every, known_EG, random_R2E)
-        coarse = self._solved(asked, every[1::2], known_EG, random_R2E)
+        fine = self._solved(asked, every, known_EG, random_R3E)
+        coarse = self._solved(asked, every[1::2], known_EG, random_R3E)
         errors = np.abs(fine - coarse).reshape(len(fine), 3, len(ks_K)).max(axis=1)
+        errors += (self._between_inclusions(ks_K) @ random_R3E[:, 2]).T + ROUGH_ERROR
         is_known_K = (ks_K <= self.margin) | (ks_K >= n - self.margin)
-        return fine[:, : len(ks_K)], np.where(is_known_K, 0.0, errors + ROUGH_ERROR)
+        return fine[:, : len(ks_K)], np.where(is_known_K, 0.0, errors)
+
+    def _between_inclusions(self, ks_K: IntArray) -> FloatArray:
+        """Weights of linear interpolation in the odds, shape (K, R)."""
+        odds_R = np.log(self.inclusions / (1.0 - self.inclusions))
+        n = self.elections.num_samples
+        odds_K = _log_odds(np.clip(ks_K, 1, n - 1), n)
+        columns = [np.interp(odds_K, odds_R, unit_R) for unit_R in np.eye(len(odds_R))]
+        return np.stack(columns, axis=1)
 
     def _solved(
-        self, ks: IntArray, chosen: IntArray, known_EG: FloatArray, random_R2E: FloatArray
+        self, ks: IntArray, chosen: IntArray, known_EG: FloatArray, random_R3E: FloatArray
     ) -> FloatArray:
         """f at ks from splines through the known values and the chosen inner knots, shape (E, ks)."""
-        even_RE = random_R2E[chosen, 1]
+        even_RE = random_R3E[chosen, 1]
         values = np.empty((len(known_EG), len(ks)))
-        for parity, sums_RE in ((0, even_RE), (1, random_R2E[chosen, 0] - even_RE)):
+        for parity, sums_RE in ((0, even_RE), (1, random_R3E[chosen, 0] - even_RE)):
             draws_D, values_DG, values_DR = self._cardinals(parity, self.inclusions[chosen])
             weights_RD = self._weights(self.inclusions[chosen])[:, draws_D]
             known_RE = weights_RD @ values_DG @ known_EG.T
@@ -160,5 +174,5 @@ class RandomElectorate:
         return inclusion * (hidden_E + spread * abstaining_E)
 
 
-def _log_odds(draws: FloatArray | IntArray, num_samples: int) -> FloatArray:
+def _log_odds(draws: NDArray[np.number], num_samples: int) -> FloatArray:
     return np.log(draws / (num_samples - draws))

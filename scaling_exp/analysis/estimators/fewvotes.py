@@ -25,7 +25,7 @@ def elected_by_few(elections: Elections, most: int) -> FloatArray:
     own_EX = _binomial_series(distinct, n, most)[code_E]
     others_EX = _binomial_series(n - distinct, n, most)[code_E]
     series_CX = _binomial_series(elections.counts_C, n, most)
-    won_EK = np.zeros((len(elections), most))
+    won_EK: FloatArray = np.zeros((len(elections), most))
     for votes in range(1, most + 1):
         _, nodes, weights = tie_nodes(np.array([votes]), lambda j: (most - j) // j)
         for y, weight in zip(nodes, weights, strict=True):
@@ -38,8 +38,9 @@ def elected_by_few(elections: Elections, most: int) -> FloatArray:
 def _binomial_series(sizes: IntArray, scale: int, most: int) -> FloatArray:
     """Coefficients C(size, i) / scale^i of (1 + x/scale)^size, i = 0..most."""
     i = np.arange(1, most + 1)
-    factors = np.maximum(sizes[:, None] - i + 1, 0) / (i * scale)
-    return np.concatenate([np.ones((len(sizes), 1)), np.cumprod(factors, axis=1)], axis=1)
+    series = np.ones((len(sizes), most + 1))
+    series[:, 1:] = np.cumprod(np.maximum(sizes[:, None] - i + 1, 0) / (i * scale), axis=1)
+    return series
 
 
 def _log_outvoted(

@@ -76,7 +76,8 @@ def _elected(elections: Elections, ks_K: IntArray) -> tuple[FloatArray, FloatArr
     """Chance of each election and its error, both (E, K), for k below the number of samples."""
     exact_ks = ks_K.tolist()
     if not len(elections) or not exact_ks:
-        return (np.zeros((len(elections), len(exact_ks))),) * 2
+        none_EK = np.zeros((len(elections), len(exact_ks)))
+        return none_EK, none_EK
     terms = sum(_num_terms(elections, k) for k in exact_ks)
     if terms <= AFFORDABLE_TERMS or elections.num_samples < FEWEST_SAMPLES_AT_RANDOM:
         values = _in_threads(lambda k: _elected_exactly(elections, k), exact_ks)
@@ -91,8 +92,8 @@ def _elected_roughly(elections: Elections, ks_K: IntArray) -> tuple[FloatArray, 
     few_EK = elected_by_few(elections, MOST_FEW)
     last = _in_threads(lambda k: _elected_exactly(elections, k), last_ks)
     known_EK = np.column_stack([few_EK, *last, _elected_by_all(elections)])
-    random_R2E = np.stack(_in_threads(electorate.elected, electorate.inclusions))
-    return electorate.at(ks_K, known_EK, random_R2E)
+    random_R3E = np.stack(_in_threads(electorate.elected, electorate.inclusions))
+    return electorate.at(ks_K, known_EK, random_R3E)
 
 
 def _elected_exactly(elections: Elections, k: int) -> FloatArray:
