@@ -220,7 +220,7 @@ def test_adaptive_voting_is_one_point_with_a_mean_number_of_samples(analysis):
 def test_only_axes_and_selectors_that_are_there_are_offered(analysis):
     html = page.page_html(analysis, None, {})
     data = embedded_json(html)
-    assert list(data["axes"]) == ["inference_flops", "output_tokens", "pretraining_flops", "k"]
+    assert list(data["axes"]) == ["inference_flops", "output_tokens", "k", "pretraining_flops"]
     assert data["selectors"] == ["voting", "oracle"]
     priced = analysis.curves.assign(dollars=0.01 * analysis.curves["k"], roofline_seconds=math.nan)
     more = widened(replace(analysis, curves=priced), selector="best_of")
@@ -229,8 +229,8 @@ def test_only_axes_and_selectors_that_are_there_are_offered(analysis):
         "inference_flops",
         "output_tokens",
         "dollars",
-        "pretraining_flops",
         "k",
+        "pretraining_flops",
     ]
     assert data["selectors"] == ["voting", "best_of", "oracle"]
 
@@ -257,7 +257,7 @@ def test_data_without_tokens_are_shown_against_the_number_of_samples(analysis, t
         lifetimes=analysis.lifetimes.assign(total_flops=math.nan),
     )
     html = write_report(tmp_path, unknown, {}).read_text(encoding="utf-8")
-    assert list(embedded_json(html)["axes"]) == ["pretraining_flops", "k"]
+    assert list(embedded_json(html)["axes"]) == ["k", "pretraining_flops"]
     assert "Not known: total compute needs the tokens" in section(html, "lifetime")
 
 

@@ -312,7 +312,7 @@ def test_a_page_without_samples_or_costs_works(open_page, tmp_path):
     )
     page = open_page(390, path=write_report(tmp_path, bare, {}))
     assert roles(page, "accuracy").count(["line", "oracle"]) == NUM_MODELS
-    assert page.locator("#axis").input_value() == "pretraining_flops"
+    assert page.locator("#axis").input_value() == "k"
     assert page.locator("#browser").count() == 0
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
 

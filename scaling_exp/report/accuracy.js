@@ -186,7 +186,7 @@ toggles(byId("strategies"), shownState.strategies, redrawAll);
 const levelNames = [...new Set(data.curves.map((line) => line.level))];
 byId("level").append(...[...(levelNames.includes("all") ? ["all"] : []), ...data.levels].map((level) => option(level, level)));
 byId("level").value = shownState.level;
-byId("level-control").hidden = levelNames.length < 2;
+byId("level-control").hidden = data.levels.length < 2;
 byId("level").addEventListener("change", (event) => { shownState.level = event.target.value; redrawAll(); });
 
 byId("axis").append(...Object.entries(data.axes).map(([name, label]) => option(name, label)));

@@ -18,7 +18,7 @@ from scaling_exp.analysis.cost import AXES
 SELECTORS = ("voting", "weighted_voting", "best_of", "oracle")
 """How one answer is chosen among several, in the order in which the page offers them. A single
 answer ("single") needs no selector."""
-OTHER_AXES = {"pretraining_flops": "pre-training FLOPs, 6ND", "k": "samples a query, k"}
+OTHER_AXES = {"k": "samples a query, k", "pretraining_flops": "pre-training FLOPs, 6ND"}
 """Axes beside the costs of a query."""
 MAX_MATCHES = 300
 NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -114,11 +114,13 @@ def curves_data(curves: pd.DataFrame, names: Sequence[str]) -> dict[str, object]
 
 
 def known_axes(curves: pd.DataFrame) -> dict[str, str]:
-    """The axes along which at least one point is known, with their labels; the number of samples
-    last."""
+    """The axes along which at least one point is known, with their labels, the best first: what a
+    query costs, then the number of samples where lines run over it, or else pre-training."""
+    lines = curves.groupby(["model", "strategy", "selector", "level"])["k"]
+    others = sorted(OTHER_AXES.items(), reverse=not (lines.nunique() > 1).any())
     return {
         name: _capital(label)
-        for name, label in (dict(AXES) | OTHER_AXES).items()
+        for name, label in (*AXES.items(), *others)
         if name in curves and np.isfinite(curves[name].to_numpy(np.float64)).any()
     }
 
@@ -291,11 +293,11 @@ def ordered_levels(lines: Sequence[Line]) -> list[str]:
 
 def difficulties(lines: Sequence[Line]) -> dict[str, list[str]]:
     """The ways in which problems are sorted by difficulty: the task's own levels, and quintiles of
-    how often the models are right; each with its levels in order."""
+    how often the models are right; each with its levels in order, where there are several."""
     levels = ordered_levels(lines)
     quintiles = [level for level in levels if level.startswith("quintile")]
     own = [level for level in levels if level not in quintiles]
-    return {name: of for name, of in (("level", own), ("quintile", quintiles)) if of}
+    return {name: of for name, of in (("level", own), ("quintile", quintiles)) if len(of) > 1}
 
 
 def by_level(lines: Sequence[Line], levels: Sequence[str]) -> list[list[Line]]:

@@ -36,6 +36,8 @@ class Column:
     heading: str
     write: Format
     missing: str = wording.DASH
+    missing_with: str = ""
+    """A column without whose value `missing` holds; with it the value is not known."""
 
 
 LADDER = (
@@ -52,10 +54,10 @@ NOT_REACHED = (
 
 EXCHANGE = (
     Column("accuracy_target", "Accuracy", wording.percent),
-    Column("k_match", "Samples k", wording.power, NOT_REACHED),
-    Column("inference_ratio", "Inference", wording.times, NOT_REACHED),
+    Column("k_match", "Samples k", wording.power, NOT_REACHED, "k_match"),
+    Column("inference_ratio", "Inference", wording.times, NOT_REACHED, "k_match"),
     Column("pretraining_ratio", "Pre-training", wording.times),
-    Column("crossover_queries", "Crossover", wording.power, NOT_REACHED),
+    Column("crossover_queries", "Crossover", wording.power, NOT_REACHED, "k_match"),
 )
 
 GENERATION = (
@@ -213,7 +215,8 @@ def _model(name: object, names: Sequence[str]) -> str:
 def _cell(row: Row, column: Column) -> str:
     value = row.get(column.name)
     if wording.is_missing(value):
-        return f'<td data-sort="">{column.missing}</td>'
+        is_unknown = column.missing_with and not wording.is_missing(row.get(column.missing_with))
+        return f'<td data-sort="">{wording.DASH if is_unknown else column.missing}</td>'
     ends = interval(row.get(f"{column.name}_low"), row.get(f"{column.name}_high"), column.write)
     ends = f'<span class="range">{ends}</span>' if ends else ""
     return f'<td data-sort="{value}">{number(value, column.write)}{ends}</td>'
