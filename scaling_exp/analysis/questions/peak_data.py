@@ -295,21 +295,22 @@ def _gain_sentences(gain: Gain) -> list[str]:
         f"({points_valued(gain.difference)})"
     )
     swaps = [_swap_words(swap) for swap in gain.swaps]
-    return [f"{first}; {'; '.join(swaps)}." if swaps else f"{first}."]
+    level = f"Of these samples, {'; '.join(swaps)}."
+    return [f"{first}.", level] if swaps else [f"{first}."]
 
 
 def _swap_words(swap: Swap) -> str:
     lacking = f"{LACKS[swap.lack]} ({_step_words(swap)}: {points_valued(swap.without_samples)})"
     if swap.k.high <= 1:
-        return f"there is nothing to make up for in {lacking}"
+        return f"none are needed for {lacking}"
     if np.isinf(swap.k.low):
-        return f"no number of samples drawn makes up for {lacking}"
+        return f"no number makes up for {lacking}"
     if np.isinf(swap.k.high):
         return (
-            f"how many samples make up for {lacking}, {CANNOT_TELL}: at least {short(swap.k.low)}, and they do in "
+            f"how many make up for {lacking}, {CANNOT_TELL}: at least {short(swap.k.low)}, and they do in "
             f"{percent(swap.share_reached)} of the resamples"
         )
-    return f"{valued(swap.k)} samples make up for {lacking}"
+    return f"{valued(swap.k)} make up for {lacking}"
 
 
 def _step_words(swap: Swap) -> str:
