@@ -117,7 +117,8 @@ def known_axes(curves: pd.DataFrame) -> dict[str, str]:
     """The axes along which at least one point is known, with their labels, the best first: what a
     query costs, then the number of samples where lines run over it, or else pre-training."""
     lines = curves.groupby(["model", "strategy", "selector", "level"])["k"]
-    others = sorted(OTHER_AXES.items(), reverse=not (lines.nunique() > 1).any())
+    is_over_k = bool((lines.nunique().to_numpy() > 1).any())
+    others = sorted(OTHER_AXES.items(), reverse=not is_over_k)
     return {
         name: _capital(label)
         for name, label in (*AXES.items(), *others)
