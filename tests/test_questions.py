@@ -537,7 +537,7 @@ def test_hoffmanns_law_says_how_far_it_is_extrapolated():
     answer = Budget(law="hoffmann")(study([], points([], skill).assign(selector=[])))
     assert "25,000 H100s for 90 days (1.92e+26 FLOPs at the peak)" in answer.sentences[0]
     assert "times beyond the runs that the law was fitted to" in answer.sentences[0]
-    shares = answer.tables["plans by queries"]
+    shares = answer.tables["plans_by_queries"]
     for _, own in shares.groupby("num_accelerators"):
         assert own["inference_share"].is_monotonic_increasing
         assert own["num_parameters"].is_monotonic_decreasing

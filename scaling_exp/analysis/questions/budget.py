@@ -72,7 +72,12 @@ class Budget:
             raise ValueError(f"budget.prompt_tokens is {self.prompt_tokens}; it must be 0 or more")
 
     def __call__(self, study: Study) -> Answer:
-        return answered("budget", QUESTION, "How to split compute", lambda: self._answer(study))
+        return answered(self._name, QUESTION, "How to split compute", lambda: self._answer(study))
+
+    @property
+    def _name(self) -> str:
+        """A run may ask for plans under both laws."""
+        return f"budget_{self.law}"
 
     def _answer(self, study: Study) -> Answer:
         laws = [published_law()] if self.law == "hoffmann" else fitted_law(study)
@@ -82,7 +87,7 @@ class Budget:
         }
         by_queries = {law.name: self._by_queries(law) for law in laws}
         return Answer(
-            name="budget",
+            name=self._name,
             question=QUESTION,
             sentences=[words for law in laws for words in self._sentences(law, plans[law.name])],
             plots=[
@@ -96,7 +101,7 @@ class Budget:
             ],
             tables={
                 "plans": pd.concat([self._table(law, plans[law.name]) for law in laws]),
-                "plans by queries": pd.concat(list(by_queries.values())),
+                "plans_by_queries": pd.concat(list(by_queries.values())),
             },
             assumptions=self._assumptions(laws),
             numbers={law.name: self._numbers(law, plans[law.name]) for law in laws},

@@ -85,10 +85,10 @@ def _answer(study: Study) -> Answer:
         ],
         plots=[*[_accuracy_plot(study, str(s)) for s in known], *_loss_plots(study.models)],
         tables={
-            "samples against what lacks": pd.DataFrame(
+            "samples_against_what_lacks": pd.DataFrame(
                 [_swap_row(gain, swap) for gain in gains for swap in gain.swaps]
             ),
-            "worth of repeated tokens": pd.DataFrame([vars(worth) for worth in worths]),
+            "worth_of_repeated_tokens": pd.DataFrame([vars(worth) for worth in worths]),
         },
         assumptions=ASSUMPTIONS,
         numbers={

@@ -77,7 +77,7 @@ class Plateau:
             question=QUESTION,
             sentences=[sentence for test in tests for sentence in sentences_of(test)],
             plots=[plot for test in tests for plot in _plots(test)],
-            tables={"held-out models": pd.concat([_table(test) for test in tests])},
+            tables={"held_out_models": pd.concat([_table(test) for test in tests])},
             assumptions=ASSUMPTIONS,
             numbers={test.name: _numbers(test) for test in tests},
         )

@@ -78,8 +78,8 @@ class QualityPrice:
             plots=[_plot(points, axis)],
             tables={
                 "frontier": points.loc[points["on_frontier"].to_numpy(bool)],
-                "cheapest way": cheapest_ways(points),
-                "against one dear answer": _swap_table(swaps),
+                "cheapest_ways": cheapest_ways(points),
+                "against_one_dear_answer": _swap_table(swaps),
             },
             assumptions=[
                 f"Prices are {AXES[axis]}; that of pre-training is left out.",

@@ -123,7 +123,7 @@ class SmallVsBig:
             question=QUESTION,
             sentences=_sentences(found),
             plots=[_plot([f for f in found if f.selector == selector]) for selector in known],
-            tables={"stand-ins": pd.DataFrame([_row(f, self.num_queries) for f in found])},
+            tables={"stand_ins": pd.DataFrame([_row(f, self.num_queries) for f in found])},
             assumptions=ASSUMPTIONS,
             numbers={"stand_ins": [_numbers(each) for each in found]},
         )
