@@ -19,6 +19,12 @@ from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.laws.solver import Slope, ascend_rows
 
 SMALLEST_PARAMETER = 1e-3
+EDGE = 9.5
+"""Nodes reach from -EDGE to EDGE in u: 2 sinh 9.5 is 13,000, where x is 1e-5800."""
+STEP = 0.05
+NEWTON_STEPS = 8
+COVERAGE_SAMPLES = 1000.0
+"""Nodes for coverage are as dense as for the likelihood of so many samples."""
 
 
 @dataclass(frozen=True)
@@ -115,18 +121,28 @@ def _in_logs(
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Nodes x = expit(2 sinh u), u evenly spaced: integrals of x^(alpha-1) (1-x)^(beta-1) f(x) by the trapezoid rule,
-    exact to rounding for alpha as small as 1e-3. `log_step_T` holds the logarithm of dx / (x (1-x))."""
+    """Nodes x = expit(2 sinh u): integrals of x^(alpha-1) (1-x)^(beta-1) f(x) by the trapezoid rule, exact to rounding
+    for alpha as small as 1e-3. `log_step_T` holds the logarithm of dx / (x (1-x)).
+
+    Nodes are even in v = u / STEP + 4 sqrt(n) asin sqrt x: every `STEP` of u, and twice for every standard deviation
+    of the likelihood of n samples, which is 1 / (2 sqrt n) wide in asin sqrt x wherever it lies.
+    """
 
     log_x_T: FloatArray
     log_rest_T: FloatArray
     log_step_T: FloatArray
 
     @classmethod
-    def spaced(cls, step: float) -> _Nodes:
-        u_T = np.arange(-9.5, 9.5 + step, step)
+    def spaced(cls, num_samples: float) -> _Nodes:
+        u_T = np.arange(-EDGE, EDGE + STEP, STEP)
+        v_T = _nodes_until(u_T, num_samples)
+        wanted_T = np.linspace(v_T[0], v_T[-1], int(np.ceil(v_T[-1] - v_T[0])) + 1)
+        u_T = np.interp(wanted_T, v_T, u_T)
+        for _ in range(NEWTON_STEPS):
+            u_T -= (_nodes_until(u_T, num_samples) - wanted_T) / _nodes_per_u(u_T, num_samples)
         t_T = 2 * np.sinh(u_T)
-        return cls(log_expit(t_T), log_expit(-t_T), np.log(2 * np.cosh(u_T) * step))
+        step_T = (wanted_T[1] - wanted_T[0]) * 2 * np.cosh(u_T) / _nodes_per_u(u_T, num_samples)
+        return cls(log_expit(t_T), log_expit(-t_T), np.log(step_T))
 
     @property
     def x_T(self) -> FloatArray:
@@ -141,6 +157,19 @@ class _Nodes:
         return density_RT / density_RT.sum(axis=1, keepdims=True)
 
 
+def _nodes_until(u_T: FloatArray, num_samples: float) -> FloatArray:
+    """v, the number of nodes up to u but for a constant."""
+    angle_T = np.arcsin(np.exp(log_expit(2 * np.sinh(u_T)) / 2))
+    return u_T / STEP + 4 * np.sqrt(num_samples) * angle_T
+
+
+def _nodes_per_u(u_T: FloatArray, num_samples: float) -> FloatArray:
+    """dv/du."""
+    t_T = 2 * np.sinh(u_T)
+    root_T = np.exp((log_expit(t_T) + log_expit(-t_T)) / 2)
+    return 1 / STEP + 4 * np.sqrt(num_samples) * root_T * np.cosh(u_T)
+
+
 @dataclass(frozen=True)
 class _Kernel:
     """The likelihood of each pair at each node, (T, U), each pair's scaled to a largest value of 1."""
@@ -151,8 +180,7 @@ class _Kernel:
 
     @classmethod
     def of(cls, table: BetaTable, scale: float) -> _Kernel:
-        # The likelihood of n samples is at least 1 / sqrt(n) wide on the axis 2 sinh u.
-        nodes = _Nodes.spaced(min(0.05, 0.5 / np.sqrt(table.num_samples_U.max())))
+        nodes = _Nodes.spaced(float(table.num_samples_U.max()))
         log_p_T1 = (np.log(scale) + nodes.log_x_T)[:, None]
         wrong_U = table.num_samples_U - table.num_correct_U
         log_TU = table.num_correct_U * log_p_T1 + wrong_U * np.log1p(-np.exp(log_p_T1))
@@ -200,7 +228,7 @@ def beta_coverage(parameters_RQ: FloatArray, ks_X: FloatArray) -> FloatArray:
     is_closed_R = parameters_RQ[:, 2] == 1
     a_R1, b_R1 = parameters_RQ[is_closed_R, :1], parameters_RQ[is_closed_R, 1:2]
     coverage_RX[is_closed_R] = -np.expm1(betaln(a_R1, b_R1 + ks_X) - betaln(a_R1, b_R1))
-    nodes = _Nodes.spaced(0.02)
+    nodes = _Nodes.spaced(COVERAGE_SAMPLES)
     for scale in np.unique(parameters_RQ[~is_closed_R, 2]):
         rows = parameters_RQ[:, 2] == scale
         solved_TX = -np.expm1(ks_X * np.log1p(-scale * nodes.x_T[:, None]))
