@@ -29,6 +29,9 @@ NUM_SUSPECT_GROUPS = 8
 """Jobs that were open in a replica that died are tried again one by one if they are few, else first in groups."""
 MAX_FAILED_STARTS = 3
 """Replicas that may fail to start in a row before the run ends with the reason."""
+HUNG_SECONDS = 1800.0
+"""A replica that does not answer for so long, or makes no step though it has requests, is ended like one that died. The
+longest step there is, prefill of a big model on a CPU, takes minutes; loads are not counted."""
 UNKNOWN = -1
 NOTHING_KNOWN: Known = {}
 
@@ -204,6 +207,9 @@ class Shift:
     opened: dict[str, Job] = field(default_factory=dict)
     num_queued: int = 0
     num_draws: int = 0
+    num_steps: int = 0
+    stepped: float = 0.0
+    """When it last told of a new step, or had nothing to do."""
     is_loaded: bool = False
     is_trial: bool = False
     """It holds one group of suspects and gets nothing else until these are done."""
@@ -343,7 +349,8 @@ class Dispatch:
         self.num_failed_starts = 0
         loaded = _event(shift, Report(), start_seconds, now - shift.started)
         self.on_event(loaded)
-        shift.started, shift.is_loaded = now, True
+        shift.started = shift.stepped = now
+        shift.is_loaded = True
         return num_wanted
 
     async def _draw(self, shift: Shift, num_wanted: int) -> None:
@@ -357,8 +364,25 @@ class Dispatch:
                 jobs = self._take(shift, report)
             if not shift.opened:
                 return
-            report = await shift.replica.exchange(self._informed(jobs), self.report_seconds)
+            report = await self._exchange(shift, self._informed(jobs))
             self._record(shift, report)
+            self._check_that_it_steps(shift, report)
+
+    async def _exchange(self, shift: Shift, jobs: list[Job]) -> Report:
+        """Raises ReplicaDied also when it does not answer."""
+        exchange = shift.replica.exchange(jobs, self.report_seconds)
+        try:
+            return await asyncio.wait_for(exchange, self.report_seconds + HUNG_SECONDS)
+        except TimeoutError:
+            raise ReplicaDied(f"it did not answer for {HUNG_SECONDS:.0f} s") from None
+
+    def _check_that_it_steps(self, shift: Shift, report: Report) -> None:
+        """Raise ReplicaDied when it hangs. Engines that know no steps have a patience of their own."""
+        now, num_steps = asyncio.get_running_loop().time(), report.counters.steps
+        if num_steps != shift.num_steps or not num_steps or not report.num_in_flight:
+            shift.num_steps, shift.stepped = num_steps, now
+        elif now > shift.stepped + HUNG_SECONDS:
+            raise ReplicaDied(f"its engine made no step for {HUNG_SECONDS:.0f} s")
 
     @property
     def report_seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from random import Random
@@ -18,6 +19,7 @@ from scaling_exp.bench.dispatch import (
     run_virtually,
 )
 from scaling_exp.dispatch import (
+    HUNG_SECONDS,
     MAX_ATTEMPTS,
     Dispatch,
     Job,
@@ -263,6 +265,56 @@ def test_a_replica_that_dies_while_it_starts_is_replaced(tmp_path):
     jobs = [job(number) for number in range(20)]
     fleet = Fleet(1, lambda: DiesFirst(work()))
     assert is_whole(dispatched(tmp_path, jobs, fleet), jobs)
+
+
+class Mute(LocalReplica):
+    """Answers nothing any more after five exchanges, and lives."""
+
+    num_exchanges = 0
+
+    async def exchange(self, jobs, seconds):
+        self.num_exchanges += 1
+        if self.num_exchanges > 5:
+            await asyncio.sleep(math.inf)
+        return await super().exchange(jobs, seconds)
+
+
+class Stuck(LocalReplica):
+    """Its engine makes no step any more from a moment on; the worker answers on."""
+
+    async def hold(self, model):
+        asyncio.get_running_loop().call_later(1.0, self.worker.engine._driver.cancel)
+        return await super().hold(model)
+
+
+@pytest.mark.parametrize("hangs", [Mute, Stuck])
+def test_a_replica_that_hangs_and_lives_is_replaced_and_its_jobs_are_drawn(tmp_path, hangs):
+    jobs = [job(number) for number in range(200)]
+    fleet = Fleet(2, lambda: hangs(work()) if not fleet.made else LocalReplica(work()))
+    started = []
+
+    async def note(fleet):
+        while not (fleet.made and fleet.made[0].death.done()):
+            await asyncio.sleep(1.0)
+        started.append(asyncio.get_running_loop().time())
+
+    outcome = dispatched(tmp_path, jobs, fleet, note)
+    assert outcome.set_aside == []
+    assert is_whole(outcome, jobs)
+    assert HUNG_SECONDS < started[0] < HUNG_SECONDS + 60
+    assert len(fleet.made) == 3
+
+
+def test_a_load_may_take_as_long_as_it_wants(tmp_path):
+    class Slow(LocalReplica):
+        async def hold(self, model):
+            await asyncio.sleep(3 * HUNG_SECONDS)
+            return await super().hold(model)
+
+    jobs = [job(number) for number in range(20)]
+    fleet = Fleet(1, lambda: Slow(work()))
+    assert is_whole(dispatched(tmp_path, jobs, fleet), jobs)
+    assert len(fleet.made) == 1
 
 
 def test_replicas_that_join_during_a_run_get_jobs(tmp_path):

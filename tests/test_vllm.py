@@ -1,9 +1,12 @@
 """vLLM itself, on the CPU: what it counts, how it is swapped, how it dies; and the shapes that need several ranks."""
 
 import asyncio
+import os
 import resource
+import signal
 from dataclasses import replace
 
+import psutil
 import pytest
 import yaml
 from conftest import ROOT, SHIPPED
@@ -11,7 +14,7 @@ from conftest import ROOT, SHIPPED
 from scaling_exp.engines import VLLM, EngineDied, RequestFailed
 from scaling_exp.models import Model
 from scaling_exp.runtime import Gate
-from scaling_exp.types import Sampling
+from scaling_exp.types import Completion, Sampling
 
 SETTINGS = yaml.safe_load((ROOT / "conf" / "engine" / "vllm_cpu.yaml").read_text())
 CPU = VLLM(**{key: value for key, value in SETTINGS.items() if key != "kind"})
@@ -105,10 +108,14 @@ async def check_that_swapping_leaves_nothing_behind(engine):
     """Other shapes are loaded anew, checkpoints of one shape in place; either way draws are those of the model."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     early = Model("early", str(SHIPPED / "112K-1.0M"), 1_000_000)
+    stranger = Model("stranger", str(SHIPPED.parent / "arithmetic_capped" / "29K-4.0M"), 4_000_000)
+    assert stranger.same_shape_as == model("29K").same_shape_as
     drawn = {}
     for name, each in [
+        ("stranger", stranger),
         ("late", model("112K")),
         ("other", model("29K")),
+        ("stranger, swapped in", stranger),
         ("late again", model("112K")),
         ("early, swapped in", early),
         ("late, swapped back", model("112K")),
@@ -117,6 +124,7 @@ async def check_that_swapping_leaves_nothing_behind(engine):
         drawn[name] = [each.tokens for each in await draw_all(engine, 8)]
     assert drawn["late"] == drawn["late again"] == drawn["late, swapped back"]
     assert drawn["early, swapped in"] != drawn["late"]
+    assert drawn["stranger, swapped in"] == drawn["stranger"]
     assert drawn["other"] != drawn["late"]
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
     assert grown_mib < CPU.kv_cache_mib / 2  # the caches of five models would be five times that
@@ -195,3 +203,30 @@ def test_two_tensor_parallel_ranks_draw_what_one_draws():
     assert counters.num_requests == 40
     assert counters.slot_steps == counters.output_tokens == 40 * len(tokens)
     assert counters.busy_seconds > 0
+
+
+@pytest.mark.slow
+def test_when_the_engine_core_is_killed_what_is_finished_stays_and_the_rest_is_told():
+    """AsyncLLM with its core in a process of its own, as on a GPU; the process itself lives on."""
+
+    async def story():
+        engine = replace(CPU, in_process=False).start()
+        await engine.hold(model("112K"))
+        (core,) = (each for each in descendants() if "EngineCore" in " ".join(each.cmdline()))
+        drawing = [asyncio.ensure_future(engine(PROMPT, SAMPLED, seed)) for seed in range(1, 2001)]
+        await asyncio.wait(drawing[:300], return_when=asyncio.FIRST_COMPLETED)
+        os.kill(core.pid, signal.SIGKILL)
+        outcomes = await asyncio.wait_for(asyncio.gather(*drawing, return_exceptions=True), 30)
+        late = await asyncio.gather(engine(PROMPT, SAMPLED, 1), return_exceptions=True)
+        await engine.close()
+        return outcomes, late
+
+    outcomes, late = asyncio.run(story())
+    kinds = [type(each) for each in outcomes]
+    assert set(kinds) == {Completion, EngineDied}
+    assert kinds.count(EngineDied) > 1000
+    assert [type(each) for each in late] == [EngineDied]
+
+
+def descendants():
+    return psutil.Process().children(recursive=True)
