@@ -166,6 +166,22 @@ class _Request(asyncio.Future[Completion]):
         return super().cancel(msg)
 
 
+def _is_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return current_platform.is_cpu()
+
+
+def _packed_again(model: Any) -> None:
+    """Pack embeddings as vLLM does after loading, and not after reloading: on a CPU a tied output layer would stay that
+    of the first model, and every other would sample through it."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+
+    for module in model.modules():
+        if isinstance(module, VocabParallelEmbedding):
+            module.quant_method.process_weights_after_loading(module)
+
+
 @dataclass(eq=False)
 class InProcess(_Sized):
     """vLLM's LLMEngine, stepped between turns of the event loop."""
@@ -198,6 +214,7 @@ class InProcess(_Sized):
         """Load a model; one of the same shape as the last only exchanges the weights."""
         if self._engine is not None and model.same_shape_as == self._shape:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": model.path})
+            self._engine.collective_rpc("apply_model", args=(_packed_again,))
             self._engine.reset_prefix_cache()
         else:
             self._unload()
@@ -325,8 +342,11 @@ class Async(_Sized):
         self._capacity = Capacity(0, 0, 0)
 
     async def hold(self, model: Model) -> None:
-        """Load a model; one of the same shape as the last only exchanges the weights."""
-        if self._engine is not None and model.same_shape_as == self._shape:
+        """Load a model; one of the same shape as the last only exchanges the weights.
+
+        Not on a CPU, where the output layer must be packed again, and a function cannot be sent to another process.
+        """
+        if self._engine is not None and model.same_shape_as == self._shape and not _is_cpu():
             weights = {"weights_path": model.path}
             await self._engine.collective_rpc("reload_weights", kwargs=weights)
             await self._engine.reset_prefix_cache()
