@@ -146,8 +146,8 @@ def _rows(
     accuracy_PK: FloatArray,
     samples_PK: FloatArray,
 ) -> list[dict[str, str | float]]:
-    accuracy_RK = group.resamples.means(accuracy_PK[group.rows_P])
-    low, high = group.resamples.interval(accuracy_RK)
+    accuracy_RK = np.clip(group.resamples.means(accuracy_PK[group.rows_P]), 0.0, 1.0)
+    low, high = group.resamples.accuracy_interval(accuracy_RK)
     columns = {
         "k": samples_PK[group.rows_P].mean(axis=0),
         "accuracy": accuracy_RK[0],

@@ -249,9 +249,10 @@ def _assumptions(evidence: Evidence) -> list[str]:
         "ladder that is not "
         "compute-optimal, or a checkpoint whose learning rate had not decayed, understates what "
         "pre-training buys.",
-        "An interval between equal values (all problems right, or all wrong) shows that the "
-        "bootstrap saw no "
-        "variation, not that there is no uncertainty.",
+        "The exchange rate is read only where models reach the same accuracy. With few problems it is biased upward, "
+        "and its 95 % interval held the truth in as few as 78 % of simulated experiments of 50 problems x 16 samples; "
+        "the gains at equal cost per query are the steadier figure.",
+        "Near accuracies of 0 and 1 with about 50 problems, intervals are too short: 89 % for pass@64 near 0.91.",
     ]
     sizes = Counter(m.architecture.num_parameters for m in evidence.models)
     if max(sizes.values(), default=0) > 1:
@@ -409,7 +410,10 @@ def _crossover_words(crossover: Estimate, confidence: float) -> str:
 
 def _rate_words(rate: ExchangeRate | None) -> str:
     if rate is None:
-        return f"{CANNOT_TELL} an exchange rate, since no two models of known inference compute meet at the same accuracy"
+        return (
+            f"{CANNOT_TELL} an exchange rate, since no two models of known inference compute meet at the same "
+            "accuracy"
+        )
     factor = rate.factor
     if math.isinf(factor.low):
         return "models with less pre-training reach equal accuracy at no more inference compute"

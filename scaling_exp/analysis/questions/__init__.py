@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from scaling_exp.analysis.answers import Question
 from scaling_exp.analysis.laws.question import Laws
 from scaling_exp.analysis.questions.budget import Budget
+from scaling_exp.analysis.questions.differences import Differences
 from scaling_exp.analysis.questions.difficulty import Difficulty
 from scaling_exp.analysis.questions.flops_matched import FlopsMatched
+from scaling_exp.analysis.questions.next_unit import NextUnit
 from scaling_exp.analysis.questions.peak_data import PeakData
 from scaling_exp.analysis.questions.plateau import Plateau
 from scaling_exp.analysis.questions.quality_price import QualityPrice
@@ -20,9 +22,11 @@ from scaling_exp.analysis.questions.small_vs_big import SmallVsBig
 __all__ = ["QUESTIONS"]
 
 QUESTIONS: Mapping[str, type[Question]] = {
+    "next_unit": NextUnit,
     "laws": Laws,
     "flops_matched": FlopsMatched,
     "difficulty": Difficulty,
+    "differences": Differences,
     "plateau": Plateau,
     "peak_data": PeakData,
     "quality_price": QualityPrice,
