@@ -13,6 +13,7 @@ import pandas as pd
 
 from scaling_exp.analysis.answers import Answer
 from scaling_exp.analysis.curves import (
+    Selector,
     curve_table,
     ladder_table,
     matching_curve,
@@ -132,7 +133,8 @@ def _of_attempts(measured: Measured, settings: AnalysisSettings) -> _Drawn:
     reference = reference_strategy(attempts)
     drawn = [a for a in attempts if a.strategy == reference and a.facts.has_compute]
     offered = [selectors(a) for a in drawn]
-    shared = [s for s in (offered[0] if offered else ()) if all(s in each for each in offered)]
+    first: tuple[Selector, ...] = offered[0] if offered else ()
+    shared = [s for s in first if all(s in each for each in offered)]
     study = Study(
         models=tuple(dict.fromkeys(a.facts for a in attempts if a.facts.has_compute)),
         attempts=attempts,

@@ -134,7 +134,7 @@ class _Nodes:
 
     @classmethod
     def spaced(cls, num_samples: float) -> _Nodes:
-        u_T = np.arange(-EDGE, EDGE + STEP, STEP)
+        u_T = np.arange(-EDGE, EDGE + STEP, STEP, dtype=np.float64)
         v_T = _nodes_until(u_T, num_samples)
         wanted_T = np.linspace(v_T[0], v_T[-1], int(np.ceil(v_T[-1] - v_T[0])) + 1)
         u_T = np.interp(wanted_T, v_T, u_T)

@@ -117,13 +117,14 @@ def _within(resamples: Resamples, is_in_P: np.ndarray) -> Resamples:
 
 
 def _sentences(table: pd.DataFrame, selector: str) -> list[str]:
-    by_bin = table.groupby("bin")["gain"].mean()
-    best = int(by_bin.index[int(by_bin.to_numpy().argmax())])
-    where = {1: "easiest", int(by_bin.index[-1]): "hardest"}.get(best, f"{_ordinal(best)} easiest")
-    one = table.loc[(table["bin"] == best).to_numpy(bool)].sort_values("gain").iloc[-1]
+    num_bins = int(table["bin"].max())
+    inside = [table.loc[(table["bin"] == at).to_numpy(bool)] for at in range(1, num_bins + 1)]
+    best = int(np.argmax([part["gain"].mean() for part in inside]))
+    where = {0: "easiest", num_bins - 1: "hardest"}.get(best, f"{_ordinal(best + 1)} easiest")
+    one = inside[best].sort_values("gain").to_dict("records")[-1]
     by = "voting" if selector == "voting" else "the oracle"
     return [
-        f"By {by}, more samples help most on the {where} of {len(by_bin)} equal parts of the problems: there"
+        f"By {by}, more samples help most on the {where} of {num_bins} equal parts of the problems: there"
         f" {one['num_samples']} samples of {one['model']} raise accuracy by {100 * one['gain']:.1f} points"
         f" ({100 * one['gain_low']:.1f} to {100 * one['gain_high']:.1f}), from {100 * one['accuracy_1']:.1f} %.",
         *_reach(table),
