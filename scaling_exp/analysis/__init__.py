@@ -134,7 +134,7 @@ def _of_attempts(measured: Measured, settings: AnalysisSettings) -> _Drawn:
     drawn = [a for a in attempts if a.strategy == reference and a.facts.has_compute]
     offered = [selectors(a) for a in drawn]
     first: tuple[Selector, ...] = offered[0] if offered else ()
-    shared = [s for s in first if all(s in each for each in offered)]
+    shared: list[Selector] = [s for s in first if all(s in each for each in offered)]
     study = Study(
         models=tuple(dict.fromkeys(a.facts for a in attempts if a.facts.has_compute)),
         attempts=attempts,

@@ -117,7 +117,7 @@ def _within(resamples: Resamples, is_in_P: np.ndarray) -> Resamples:
 
 
 def _sentences(table: pd.DataFrame, selector: str) -> list[str]:
-    num_bins = int(table["bin"].max())
+    num_bins = int(table["bin"].to_numpy().max())
     inside = [table.loc[(table["bin"] == at).to_numpy(bool)] for at in range(1, num_bins + 1)]
     best = int(np.argmax([part["gain"].mean() for part in inside]))
     where = {0: "easiest", num_bins - 1: "hardest"}.get(best, f"{_ordinal(best + 1)} easiest")
