@@ -1,8 +1,9 @@
 """Kill whatever a run is made of, at random moments, and count what that cost.
 
-    python scripts/fault_campaign.py --kills 100 --real 20 --seed 0
+    python scripts/fault_campaign.py --kills 100 --real 20 --cores 4 --seed 0
 
-Real kills hit complete runs of the command line: Ray, vLLM and the two smallest shipped models. The others hit a
+Real kills hit complete runs of the command line: Ray, vLLM and the two smallest shipped models. Those of `--cores` hit
+vLLM's engine core where it is a process of its own (engine.in_process=false, as on GPUs). The others hit a
 process that holds the real dispatcher, workers, journal and pool over a simulated engine, which is up in two seconds. A
 killed run is started again, as often as it takes, and must end as if nothing had been. A draw counts as acknowledged
 when it is in the store at the moment of a kill. Exits with 1 if any draw was lost or doubled or any table differs.
@@ -45,6 +46,7 @@ from scaling_exp.worker import LocalReplica, Work
 ROOT = Path(__file__).resolve().parent.parent
 LADDER = ROOT / "scaling_exp" / "ladders" / "arithmetic"
 REAL_KINDS = ("worker", "driver", "driver and all", "raylet")
+CORE = "engine core"
 SIMULATED_KINDS = ("simulated worker", "simulated driver")
 MAX_TOKENS = 38
 MOST_BYTES = 200_000
@@ -128,8 +130,9 @@ def two_smallest(folder: Path) -> Path:
     return folder
 
 
-def command(ladder: Path, store: Path) -> list[str]:
+def command(ladder: Path, store: Path, in_process: bool = True) -> list[str]:
     settings = {
+        "engine.in_process": in_process,
         "ladder.path": ladder,
         "store": store,
         "task.num_problems": 100,
@@ -205,10 +208,11 @@ def kill(kind: str, process: subprocess.Popen[bytes], random: Random) -> list[ps
     targets = {
         "worker": named(processes, "ray::GuardedWorker"),
         "raylet": named(processes, "raylet/raylet"),
+        CORE: named(processes, "VLLM::EngineCore"),
         "driver": processes[:1],
         "driver and all": processes,
     }[kind]
-    if kind == "worker" and targets:
+    if kind in ("worker", CORE) and targets:
         targets = [random.choice(targets)]
     for each in targets:
         if each.is_running():
@@ -219,21 +223,22 @@ def kill(kind: str, process: subprocess.Popen[bytes], random: Random) -> list[ps
 def real_run(campaign: Campaign, ladder: Path, undisturbed: Path, kinds: list[str]) -> None:
     """One store, one run, killed in every given way before it may end."""
     store = Path(tempfile.mkdtemp(dir=campaign.folder)) / "store"
-    process = start(command(ladder, store))
+    arguments = command(ladder, store, in_process=CORE not in kinds)
+    process = start(arguments)
     for kind in kinds:
         if process.poll() is not None:
-            process = start(command(ladder, store))
+            process = start(arguments)
         if not wait_for_growth(process, store, campaign.random.randint(1, MOST_BYTES)):
             break
         left = kill(kind, process, campaign.random)
         campaign.note_kill(kind, store)
-        if kind != "worker":
+        if kind not in ("worker", CORE):
             process.wait(timeout=120)
         _, alive = psutil.wait_procs(left, timeout=10)
         if alive:
             raise RuntimeError(f"orphans 10 s after the driver's death: {alive}")
     while process.wait() != 0:
-        process = start(command(ladder, store))
+        process = start(arguments)
     campaign.close_run(store, undisturbed, samples)
 
 
@@ -361,10 +366,10 @@ def _note_worker_kills(campaign: Campaign, process: subprocess.Popen[bytes], sto
 # The campaign
 
 
-def run(num_kills: int, num_real: int, seed: int, folder: Path) -> Campaign:
-    """At least so many kills, of which so many hit real runs."""
+def run(num_kills: int, num_real: int, num_cores: int, seed: int, folder: Path) -> Campaign:
+    """At least so many kills, of which so many hit real runs, and so many their engine cores."""
     campaign = Campaign(folder, Random(seed))
-    if num_real:
+    if num_real or num_cores:
         ladder, undisturbed = two_smallest(folder / "ladder"), folder / "real"
         if start(command(ladder, undisturbed)).wait() != 0:
             raise RuntimeError("the undisturbed run failed")
@@ -374,6 +379,9 @@ def run(num_kills: int, num_real: int, seed: int, folder: Path) -> Campaign:
             ]
             campaign.random.shuffle(kinds)
             real_run(campaign, ladder, undisturbed, kinds)
+            print_scores(campaign)
+        for first in range(0, num_cores, 4):
+            real_run(campaign, ladder, undisturbed, [CORE] * min(4, num_cores - first))
             print_scores(campaign)
     undisturbed = folder / "simulated"
     subprocess.run(start_simulated(undisturbed, 0, 0).args, cwd=ROOT, check=True)
@@ -402,6 +410,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=100, help="at least so many in all")
     parser.add_argument("--real", type=int, default=20, help="of them, of real runs")
+    parser.add_argument("--cores", type=int, default=0, help="kills of engine cores, beside those")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--simulated-run", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -409,7 +418,7 @@ def main() -> None:
         simulated_run(options.simulated_run, options.seed, options.kills)
         return
     with tempfile.TemporaryDirectory(prefix="fault-campaign-") as folder:
-        campaign = run(options.kills, options.real, options.seed, Path(folder))
+        campaign = run(options.kills, options.real, options.cores, options.seed, Path(folder))
     print_scores(campaign)
     num_lost = sum(score.lost for score in campaign.scores.values())
     sys.exit(1 if num_lost or campaign.num_doubled or campaign.num_tables_differing else 0)
