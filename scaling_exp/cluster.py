@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -35,6 +37,26 @@ from scaling_exp.worker import Work, Worker
 POLL_SECONDS = 0.2
 """Between looks at the placement groups that wait for room."""
 POLLED_AT_ONCE = 16
+GPU_GIB = {
+    "T4": 16,
+    "A10G": 24,
+    "L4": 24,
+    "V100": 32,
+    "L40S": 48,
+    "A100": 80,
+    "H100": 96,
+    "RTX-PRO-6000": 96,
+    "H20": 141,
+    "H200": 141,
+    "B200": 192,
+    "GB200": 192,
+    "AMD-Instinct-MI300X-OAM": 192,
+    "B300": 288,
+    "GB300": 288,
+}
+"""Memory of the largest card that goes by each of Ray's names."""
+ACCELERATOR = "accelerator_type:"
+"""What Ray's resource of a kind of GPU begins with."""
 NOT_BUGS = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
 """What libraries raise when weights, settings and machine do not go together."""
 
@@ -74,6 +96,20 @@ class Cluster:
         nodes = node_resources()
         if not num_fitting(engine.bundles, nodes, 1):
             raise UserError(_does_not_fit(engine.bundles, nodes))
+
+    def check_memory(self, engine: EngineConfig, models: Sequence[Model]) -> None:
+        """Raise UserError when the weights of a model are more than the GPUs of one replica hold for sure.
+
+        Nothing is checked without GPUs, or where there is one of a kind that is not known.
+        """
+        num_gpus = sum(bundle.get("GPU", 0.0) for bundle in engine.bundles)
+        room = num_gpus * largest_gpu_gib(node_resources())
+        for model in models if num_gpus else ():
+            if (weights := least_gib(model)) > room:
+                raise UserError(
+                    f"model {model.name} has {weights:.1f} GiB of weights, and the {num_gpus:g} GPUs of a replica hold"
+                    f" {room:g} GiB: raise engine.tensor_parallel or engine.pipeline_parallel, or leave the model out"
+                )
 
     async def replicas(self, work: Work, at_most: int) -> AsyncIterator[RayReplica]:
         """Replicas to start: as many as fit, another whenever there is room, and never more at once than wanted."""
@@ -225,6 +261,22 @@ def _one_line(error: BaseException) -> str:
 def node_resources() -> list[dict[str, float]]:
     """CPUs, GPUs and the like of every node that is alive."""
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def largest_gpu_gib(nodes: Sequence[Mapping[str, float]]) -> float:
+    """Memory of the largest GPU on these nodes; infinite when there is one of a kind that is not known."""
+    return max((_gpu_gib(node) for node in nodes if node.get("GPU")), default=math.inf)
+
+
+def _gpu_gib(node: Mapping[str, float]) -> float:
+    kinds = [name.removeprefix(ACCELERATOR) for name in node if name.startswith(ACCELERATOR)]
+    return max((GPU_GIB.get(kind, math.inf) for kind in kinds), default=math.inf)
+
+
+def least_gib(model: Model) -> float:
+    """What the weights take at least: 16 bits a parameter, or less where the files are smaller."""
+    num_bytes = sum(file.stat().st_size for file in Path(model.path).glob("*.safetensors"))
+    return min(num_bytes, 2 * model.facts.architecture.num_parameters) / (1 << 30)
 
 
 def num_fitting(bundles: Bundles, nodes: Sequence[Mapping[str, float]], at_most: int) -> int:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import pyarrow as pa
 import pytest
 from conftest import ENVIRONMENT, SHIPPED
 
-from scaling_exp.cluster import Cluster, num_fitting
+from scaling_exp.cluster import Cluster, largest_gpu_gib, num_fitting
 from scaling_exp.dispatch import Dispatch, Job
 from scaling_exp.engines.simulated import Simulated
 from scaling_exp.models import Model
@@ -36,6 +38,64 @@ def test_replicas_are_packed_bundle_by_bundle_onto_nodes():
     assert num_fitting([{"CPU": 1, "GPU": 4}] * 2, nodes, 100) == 1
     assert num_fitting([{"CPU": 1, "GPU": 8}], nodes, 100) == 0
     assert num_fitting([{"CPU": 1, "GPU": 1}], nodes, 3) == 3
+
+
+H100S = {"CPU": 64.0, "GPU": 8.0, "accelerator_type:H100": 1.0}
+L4S = {"CPU": 16.0, "GPU": 4.0, "accelerator_type:L4": 1.0}
+UNKNOWN = {"CPU": 16.0, "GPU": 1.0, "accelerator_type:X9": 1.0}
+NAMELESS = {"CPU": 16.0, "GPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gib"),
+    [
+        ([L4S], 24),
+        ([L4S, H100S, {"CPU": 2.0}], 96),
+        ([L4S, UNKNOWN], math.inf),
+        ([L4S, NAMELESS], math.inf),
+        ([{"CPU": 2.0}], math.inf),
+    ],
+)
+def test_the_largest_gpu_is_known_where_all_kinds_are(nodes, gib):
+    assert largest_gpu_gib(nodes) == gib
+
+
+@pytest.fixture
+def model_of_70b(tmp_path):
+    """Shapes and size of 70 billion parameters in bfloat16, and nothing in them."""
+    shutil.copytree(MODEL.path, tmp_path / "70B", ignore=shutil.ignore_patterns("*.safetensors"))
+    num_bytes = 2 * 70_000_000_000
+    tensor = {"dtype": "BF16", "shape": [num_bytes // 2], "data_offsets": [0, num_bytes]}
+    header = json.dumps({"model.layers.0.mlp.weight": tensor}).encode()
+    with open(tmp_path / "70B" / "model.safetensors", "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + num_bytes)
+    return Model("70B", str(tmp_path / "70B"), 1000)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "num_gpus", "is_refused"),
+    [([H100S], 1, True), ([H100S], 2, False), ([L4S], 4, True), ([L4S, UNKNOWN], 1, False)],
+)
+def test_a_model_of_more_weights_than_memory_is_refused_before_anything_loads(
+    monkeypatch, model_of_70b, nodes, num_gpus, is_refused
+):
+    monkeypatch.setattr("scaling_exp.cluster.node_resources", lambda: nodes)
+    engine = Simulated(16, 0.01, 0.0, Respond(), num_gpus=num_gpus)
+    local = Cluster(None, 1)
+    local.check_memory(engine, [MODEL])
+    if is_refused:
+        with pytest.raises(
+            UserError, match=r"model 70B has 130.4 GiB of weights, and the .*tensor"
+        ):
+            local.check_memory(engine, [MODEL, model_of_70b])
+    else:
+        local.check_memory(engine, [MODEL, model_of_70b])
+
+
+def test_without_gpus_no_memory_is_checked(monkeypatch, model_of_70b):
+    monkeypatch.setattr("scaling_exp.cluster.node_resources", lambda: [{"CPU": 2.0}])
+    Cluster(None, 1).check_memory(Simulated(16, 0.01, 0.0, Respond()), [model_of_70b])
 
 
 @dataclass(frozen=True)
