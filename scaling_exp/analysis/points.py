@@ -157,7 +157,7 @@ def _standard_errors(frame: pd.DataFrame) -> FloatArray:
 
 def _costs(facts: ModelFacts, row: Mapping[str, float], pricing: Pricing) -> dict[str, float]:
     """Costs of a point's query: k samples, each with the mean number of tokens; without a prompt, only the answers."""
-    prompt = np.array([row["num_prompt_tokens"]], np.float64)
+    prompt = np.nan_to_num(np.array([row["num_prompt_tokens"]], np.float64))
     tokens = TokenCounts(
         prompt, np.zeros(1, np.int64), np.array([row["num_output_tokens"]], np.float64)
     )

@@ -94,15 +94,20 @@ def _verified(curve: Curve) -> Curve:
 def _longer(curve: Curve, prompt_factor: float, output_factor: float) -> Curve:
     """Costs as on a mean prompt and a mean answer that are so many times longer."""
     shape, prompt, output = curve.facts.architecture, curve.prompt_tokens, curve.output_tokens
+    read, written = prefill_flops(shape, prompt), decode_flops(shape, prompt, output)
     longer = decode_flops(shape, prompt * prompt_factor, output * output_factor)
     return replace(
         curve,
-        prefill_R=curve.prefill_R
-        * (prefill_flops(shape, prompt * prompt_factor) / prefill_flops(shape, prompt)),
-        sample_R=curve.sample_R * (longer / decode_flops(shape, prompt, output)),
+        prefill_R=curve.prefill_R * _ratio(prefill_flops(shape, prompt * prompt_factor), read),
+        sample_R=curve.sample_R * _ratio(longer, written),
         prompt_tokens=prompt * prompt_factor,
         output_tokens=output * output_factor,
     )
+
+
+def _ratio(longer: FloatArray, now: FloatArray) -> float:
+    """1 where there is nothing to be longer, such as a prompt that nobody counted."""
+    return float(longer / now) if now > 0 else 1.0
 
 
 def _without_embeddings(curve: Curve) -> Curve:

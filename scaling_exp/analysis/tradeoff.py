@@ -177,8 +177,12 @@ def match_target(
 
 
 def crossover_queries(pretraining_saved: float, extra_per_query_R: FloatArray) -> FloatArray:
-    """Queries up to which paying `extra_per_query_R` is cheaper than the pre-training saved; NaN
-    for NaN."""
+    """Queries up to which paying `extra_per_query_R` is cheaper than the pre-training saved: none
+    where nothing is saved, any number where nothing extra is paid; NaN for NaN."""
+    if pretraining_saved <= 0:
+        return np.where(
+            extra_per_query_R < 0, np.inf, np.where(np.isnan(extra_per_query_R), np.nan, 0.0)
+        )
     with np.errstate(divide="ignore"):
         return pretraining_saved / np.maximum(extra_per_query_R, 0.0)
 
