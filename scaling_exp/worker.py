@@ -119,9 +119,11 @@ class Worker:
 
     async def _wait(self, seconds: float) -> None:
         """Until something changed, or a while has passed."""
-        waiting = asyncio.ensure_future(self.changed.wait())
-        await asyncio.wait([waiting], timeout=seconds)
-        waiting.cancel()
+        timer = asyncio.get_running_loop().call_later(seconds, self._tell)
+        try:
+            await self.changed.wait()
+        finally:
+            timer.cancel()
 
     def _tell(self) -> None:
         """Wake all who wait. The event is never cleared: who begins to wait later waits for the next one."""
@@ -174,18 +176,19 @@ class Worker:
 
         known = {stream: dict(samples) for stream, samples in job.known.items()}
         pooled = Pooled(self.model.name, self.model.fingerprint, known, self.gate, record)
-        running = [
-            asyncio.ensure_future(
-                self.work.strategies[name](Forest(job.prompt, pooled, job.root, self._read))
-            )
+        first, *others = (
+            self.work.strategies[name](Forest(job.prompt, pooled, job.root, self._read))
             for name in job.strategies
-        ]
+        )
+        beside = [asyncio.ensure_future(each) for each in others]
         try:
-            await asyncio.gather(*running)
+            await first  # here: a job of one strategy needs no task beside its own
+            await asyncio.gather(*beside)
         finally:
             is_open = False
-            for each in running:
+            for each in beside:
                 each.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await pooled.cancel()
 
     def _read(self, tokens: Tokens) -> str | None:
