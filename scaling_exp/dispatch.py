@@ -370,9 +370,9 @@ class Dispatch:
 
     async def _exchange(self, shift: Shift, jobs: list[Job]) -> Report:
         """Raises ReplicaDied also when it does not answer."""
-        exchange = shift.replica.exchange(jobs, self.report_seconds)
         try:
-            return await asyncio.wait_for(exchange, self.report_seconds + HUNG_SECONDS)
+            async with asyncio.timeout(self.report_seconds + HUNG_SECONDS):
+                return await shift.replica.exchange(jobs, self.report_seconds)
         except TimeoutError:
             raise ReplicaDied(f"it did not answer for {HUNG_SECONDS:.0f} s") from None
 
