@@ -172,6 +172,7 @@ def generate(
     started = time.perf_counter()
     experiment.cluster.connect()
     experiment.cluster.check(experiment.engine)
+    experiment.cluster.check_memory(experiment.engine, experiment.models)
     _tell_of_others(experiment.pool_store)
     with experiment.folder.journal(seen) as journal, Display(_expected(jobs)) as display:
         dispatch = Dispatch(
