@@ -41,6 +41,9 @@ class InProcess:
     def check(self, engine):
         """Everything fits."""
 
+    def check_memory(self, engine, models):
+        """Everything fits."""
+
     async def replicas(self, work, at_most):
         for _ in range(min(at_most, self.num_replicas)):
             self.num_started += 1
