@@ -125,6 +125,11 @@ class ModelFacts:
         return 6.0 * self.architecture.num_parameters * self.pretraining_tokens
 
     @property
+    def order(self) -> tuple[bool, float, str]:
+        """Sorts models by pre-training compute; those of which it is not known come last."""
+        return not self.has_compute, self.pretraining_flops, self.name
+
+    @property
     def has_compute(self) -> bool:
         """Whether its pre-training compute is known: without it a model takes part in no trade."""
         return not isnan(self.pretraining_flops)

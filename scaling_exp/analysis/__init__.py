@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from scaling_exp.analysis.answers import Answer
 from scaling_exp.analysis.curves import (
+    GREEDY,
     Selector,
     curve_table,
     ladder_table,
@@ -62,42 +63,22 @@ def analyse(measured: Measured, settings: AnalysisSettings) -> Analysis:
         _of_points(measured, settings) if measured.has_points else _of_attempts(measured, settings)
     )
     study, reference = drawn.study, drawn.reference
-    curves, resamples = study.curves, study.resamples
-    matched = {name: matches(each, resamples) for name, each in study.matching.items()}
+    matched = {name: matches(each, study.resamples) for name, each in study.matching.items()}
     matched = {"voting": [], "oracle": [], **matched}
-    priced = lifetimes(curves, settings.queries)
-    evidence = Evidence(
-        confidence=settings.confidence,
-        num_problems=drawn.num_problems,
-        num_bootstrap=settings.num_bootstrap,
-        strategy=reference,
-        num_samples=max(
-            (int(c.ks_K[-1]) for each in study.matching.values() for c in each), default=0
-        ),
-        models=tuple(study.models),
-        matches=matched,
-        exchange_rates={
-            name: exchange_rate(study.matching.get(name, ()), resamples) for name in matched
-        },
-        lifetimes=priced,
-        curves=curves,
-        scenarios=_scenarios(drawn, matched["voting"], settings),
-        greedy={
-            each.name: rows[0]
-            for each in study.models
-            if (rows := drawn.greedy.get(each.name)) is not None
-        },
-    )
+    priced = lifetimes(study.curves, settings.queries)
+    evidence = _evidence(drawn, matched, priced, settings)
     verdict, sentences = conclude(evidence)
     of_reference = [a for a in study.attempts if a.strategy == reference]
     return Analysis(
-        curves=curves,
+        curves=study.curves,
         lifetimes=priced,
-        models=ladder_table(_in_order(measured.models), study.attempts, reference, curves),
+        models=ladder_table(_in_order(measured.models), study.attempts, reference, study.curves),
         exchange=exchange_table(matched),
         verdict=verdict,
         sentences=sentences,
-        answers=tuple(question(study) for question in settings.questions.values()),
+        answers=tuple(
+            replace(question(study), name=name) for name, question in settings.questions.items()
+        ),
         variance=variance_table(
             [a.facts.name for a in of_reference],
             [(a.num_correct_P, a.num_samples_P) for a in of_reference],
@@ -105,9 +86,34 @@ def analyse(measured: Measured, settings: AnalysisSettings) -> Analysis:
     )
 
 
+def _evidence(
+    drawn: _Drawn,
+    matched: Mapping[str, Sequence[Match]],
+    priced: pd.DataFrame,
+    settings: AnalysisSettings,
+) -> Evidence:
+    study = drawn.study
+    curves = [curve for each in study.matching.values() for curve in each]
+    return Evidence(
+        confidence=settings.confidence,
+        num_problems=drawn.num_problems,
+        num_bootstrap=settings.num_bootstrap,
+        strategy=drawn.reference,
+        num_samples=max((int(curve.ks_K[-1]) for curve in curves), default=0),
+        models=tuple(study.models),
+        matches=matched,
+        exchange_rates={
+            name: exchange_rate(study.matching.get(name, ()), study.resamples) for name in matched
+        },
+        lifetimes=priced,
+        curves=study.curves,
+        scenarios=_scenarios(drawn, matched["voting"], settings),
+    )
+
+
 def _in_order(models: Sequence[ModelFacts]) -> list[ModelFacts]:
     """By pre-training compute; models of which it is not known come last."""
-    return sorted(models, key=lambda m: (not m.has_compute, m.pretraining_flops, m.name))
+    return sorted(models, key=lambda facts: facts.order)
 
 
 def _unpriced(models: Sequence[ModelFacts]) -> list[ModelFacts]:
@@ -147,7 +153,7 @@ def _of_attempts(measured: Measured, settings: AnalysisSettings) -> _Drawn:
     greedy = {
         a.facts.name: resamples.means(a.num_correct_P.astype(np.float64))
         for a in attempts
-        if a.kind == "single" and a.strategy.startswith("greedy")
+        if a.kind == "single" and a.strategy.startswith(GREEDY)
     }
     return _Drawn(study, reference, greedy, num_problems)
 

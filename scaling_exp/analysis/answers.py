@@ -47,7 +47,8 @@ class Plot:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a question found. The first sentence is the answer; one that cannot be given says why.
+    """What a question found. The first sentence is the answer; one that cannot be given says why. `name` is that of its
+    kind, until an analysis calls it what the configuration calls the question: one kind may be asked twice.
 
     `numbers` is ready for JSON: infinity is "inf", what is missing is None.
     """

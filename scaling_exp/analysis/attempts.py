@@ -127,7 +127,7 @@ class _Table:
         _check_columns(frame, columns)
         facts = _check_models({str(name) for name in frame["model"].unique()}, models)
         codes, names = zip(*(_codes(pd.Series(frame[column])) for column in KEY), strict=True)
-        rank = {name: at for at, name in enumerate(sorted(facts, key=lambda n: _order(facts[n])))}
+        rank = {name: at for at, name in enumerate(sorted(facts, key=lambda n: facts[n].order))}
         model_S = np.array([rank[name] for name in names[0]])[codes[0]]
         sample_S = frame["sample"].to_numpy() if "sample" in frame else np.zeros(len(frame))
         order_S = np.lexsort((sample_S, codes[2], codes[1], model_S))
@@ -304,11 +304,6 @@ def _levels(level_S: pd.Series, problem_S: IntArray, problems: Sequence[str]) ->
     if (differs := first_P[problem_S] != codes).any():
         raise ValueError(f"problem {problems[problem_S[differs][0]]} has two levels")
     return tuple(names[code] for code in first_P)
-
-
-def _order(facts: ModelFacts) -> tuple[bool, float, str]:
-    """By pre-training compute; models of which it is not known come last."""
-    return not facts.has_compute, facts.pretraining_flops, facts.name
 
 
 def _check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:

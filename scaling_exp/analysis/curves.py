@@ -32,6 +32,8 @@ from scaling_exp.types import ModelFacts
 
 Selector = Literal["single", "voting", "oracle", "best_of", "weighted_voting"]
 ALL_LEVELS = "all"
+GREEDY = "greedy"
+"""How the name of a strategy begins whose single answer is the model's greedy one."""
 
 
 def selectors(attempts: Attempts) -> tuple[Selector, ...]:
@@ -226,7 +228,7 @@ def ladder_table(
 
 def greedy_accuracy(model: str, curves: pd.DataFrame) -> float:
     """Accuracy of a model's greedy answer over all problems; NaN where there is none."""
-    is_greedy = curves["strategy"].str.startswith("greedy") & (curves["selector"] == "single")
+    is_greedy = curves["strategy"].str.startswith(GREEDY) & (curves["selector"] == "single")
     is_mine = (curves["model"] == model) & (curves["level"] == ALL_LEVELS)
     found = curves.loc[(is_greedy & is_mine).to_numpy(bool), "accuracy"].tolist()
     return found[0] if found else float("nan")

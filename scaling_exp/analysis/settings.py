@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -35,6 +36,11 @@ class AnalysisSettings:
             )
         if self.seed < 0:
             raise ValueError(f"analysis.seed is {self.seed}; it must be 0 or more")
+        for name in self.questions:
+            if not re.fullmatch(r"[\w.-]+", name):
+                raise ValueError(
+                    f"analysis.questions has {name!r}; name questions with letters, digits, '.', '_' and '-'"
+                )
         if not self.queries or any(num_queries < 0 for num_queries in self.queries):
             raise ValueError(
                 f"analysis.queries is {self.queries}; give at least one number, none negative"

@@ -14,8 +14,9 @@ levels, M models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -136,13 +137,15 @@ def first_reach(accuracy_RK: FloatArray, ks_K: IntArray, target_RL: FloatArray) 
 
 def matches(curves: Sequence[Curve], resamples: Resamples) -> list[Match]:
     """All pairs of models of one selector that differ in pre-training compute, smaller first."""
+    return [match(smaller, larger, resamples) for smaller, larger in _pairs(curves)]
+
+
+def _pairs(curves: Sequence[Curve]) -> Iterator[tuple[Curve, Curve]]:
+    """Smaller and larger, of models that differ in pre-training compute."""
     ordered = sorted(curves, key=lambda curve: curve.facts.pretraining_flops)
-    return [
-        match(smaller, larger, resamples)
-        for i, smaller in enumerate(ordered)
-        for larger in ordered[i + 1 :]
-        if smaller.facts.pretraining_flops < larger.facts.pretraining_flops
-    ]
+    for smaller, larger in combinations(ordered, 2):
+        if smaller.facts.pretraining_flops < larger.facts.pretraining_flops:
+            yield smaller, larger
 
 
 def match(smaller: Curve, larger: Curve, resamples: Resamples) -> Match:
@@ -340,13 +343,10 @@ def flops_matched(
     samples of the smaller), is_capped (more than were drawn: it is read at the last), accuracy_smaller,
     accuracy_larger, and their difference with _low and _high. Pairs without token counts are left out.
     """
-    ordered = sorted(curves, key=lambda curve: curve.facts.pretraining_flops)
     rows = [
         _flops_matched_row(smaller, larger, ratio, resamples)
-        for i, smaller in enumerate(ordered)
-        for larger in ordered[i + 1 :]
-        if smaller.facts.pretraining_flops < larger.facts.pretraining_flops
-        and not np.isnan(smaller.sample_R[0] + larger.sample_R[0])
+        for smaller, larger in _pairs(curves)
+        if not np.isnan(smaller.sample_R[0] + larger.sample_R[0])
         for ratio in ratios
     ]
     columns = ("smaller", "larger", "ratio", "num_queries", "k", "is_capped", "accuracy_smaller")

@@ -17,16 +17,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from scaling_exp.analysis.curves import greedy_accuracy
 from scaling_exp.analysis.intervals import Estimate
 from scaling_exp.analysis.sensitivity import Scenario
 from scaling_exp.analysis.tradeoff import ExchangeRate, Match
+from scaling_exp.analysis.words import CANNOT_TELL, estimate_numbers, short
 from scaling_exp.types import ModelFacts
 
 QUESTION = (
     "For the next unit of compute, is it better to pre-train a bigger model or to let a smaller "
     "one think longer?"
 )
-CANNOT_TELL = "the data cannot tell"
 SELECTOR_WORDS = {
     "voting": "By majority voting",
     "best_of": "By the best score",
@@ -40,8 +41,7 @@ MIN_PROBLEMS = 10
 @dataclass(frozen=True)
 class Evidence:
     """What the analysis found; `strategy` is the exchangeable strategy it was read from, None if
-    there is none. `num_problems` is None where only points are known; `greedy` holds the accuracy of each model's
-    greedy answer, where it was drawn."""
+    there is none. `num_problems` is None where only points are known."""
 
     confidence: float
     num_problems: int | None
@@ -54,7 +54,6 @@ class Evidence:
     lifetimes: pd.DataFrame
     curves: pd.DataFrame
     scenarios: Sequence[Scenario]
-    greedy: Mapping[str, float]
 
 
 def conclude(evidence: Evidence) -> tuple[dict[str, object], tuple[str, ...]]:
@@ -124,8 +123,8 @@ def _rate_json(rate: ExchangeRate) -> dict[str, object]:
     """`value` is the factor of pre-training compute that ten times the inference compute
     replaces."""
     return {
-        **_estimate_json(rate.factor),
-        "slope": _estimate_json(rate.slope),
+        **estimate_numbers(rate.factor),
+        "slope": estimate_numbers(rate.slope),
         "share_defined": rate.share_defined,
         "pretraining_span": rate.pretraining_span,
         "num_accuracy_levels": rate.num_levels,
@@ -138,11 +137,11 @@ def _match_json(pair: Match) -> dict[str, object]:
     return {
         "smaller": _model_json(pair.smaller),
         "larger": _model_json(pair.larger),
-        "accuracy_target": _estimate_json(pair.accuracy_target),
-        "k_match": _estimate_json(pair.k_match) | share,
-        "inference_ratio": _estimate_json(pair.inference_ratio) | share,
+        "accuracy_target": estimate_numbers(pair.accuracy_target),
+        "k_match": estimate_numbers(pair.k_match) | share,
+        "inference_ratio": estimate_numbers(pair.inference_ratio) | share,
         "pretraining_ratio": pair.pretraining_ratio,
-        "crossover_queries": _estimate_json(pair.crossover_queries) | share,
+        "crossover_queries": estimate_numbers(pair.crossover_queries) | share,
     }
 
 
@@ -170,9 +169,9 @@ def _scenario_json(scenario: Scenario) -> dict[str, object]:
     return {
         "assumption": scenario.assumption,
         "change": scenario.change,
-        "k_match": _estimate_json(changed.k_match) | {"share_reached": changed.share_reached},
-        "inference_ratio": _estimate_json(changed.inference_ratio),
-        "crossover_queries": _estimate_json(changed.crossover_queries),
+        "k_match": estimate_numbers(changed.k_match) | {"share_reached": changed.share_reached},
+        "inference_ratio": estimate_numbers(changed.inference_ratio),
+        "crossover_queries": estimate_numbers(changed.crossover_queries),
         "verdict": _scenario_words(changed),
         "flips": bool(scenario.flips_at),
         "flips_at": list(scenario.flips_at),
@@ -218,19 +217,6 @@ def _model_json(facts: ModelFacts) -> dict[str, object]:
     }
 
 
-def _estimate_json(estimate: Estimate) -> dict[str, object]:
-    values = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return {name: _number_json(value) for name, value in values.items()}
-
-
-def _number_json(value: float) -> float | str | None:
-    if math.isnan(value):
-        return None
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return value
-
-
 def _assumptions(evidence: Evidence) -> list[str]:
     assumptions = [
         *_greedy_assumption(evidence),
@@ -266,9 +252,10 @@ def _assumptions(evidence: Evidence) -> list[str]:
 
 def _greedy_assumption(evidence: Evidence) -> list[str]:
     """What one greedy answer reaches: the reader must see it beside the single sample that matches are made with."""
-    if not evidence.greedy:
+    known = [(m.name, greedy_accuracy(m.name, evidence.curves)) for m in evidence.models]
+    each = "; ".join(f"{name} {_percent(value)}" for name, value in known if not math.isnan(value))
+    if not each:
         return []
-    each = "; ".join(f"{model} {_percent(value)}" for model, value in evidence.greedy.items())
     return [
         "A larger model's single attempt is one sample at the strategy's temperature. Greedy decoding costs the same"
         f" and reaches: {each}. Against greedy, smaller models need more samples."
@@ -375,7 +362,7 @@ def _match_sentence(pair: Match, evidence: Evidence) -> str:
     return (
         f"With majority voting, {smaller} needs {k.value:.3g} {_plural(k.value, 'sample')} "
         f"({_percent(evidence.confidence)} interval {_range(k)}) to match {target}: "
-        f"{_short(pair.pretraining_ratio)} "
+        f"{short(pair.pretraining_ratio)} "
         f"times less pre-training compute for {_ratio_words(ratio)}."
     )
 
@@ -383,7 +370,7 @@ def _match_sentence(pair: Match, evidence: Evidence) -> str:
 def _ratio_words(ratio: Estimate) -> str:
     if math.isnan(ratio.low):
         return "inference compute that is not known, since nobody counted the tokens"
-    return f"{_short(ratio.value)} times ({_range(ratio)}) the inference compute per query"
+    return f"{short(ratio.value)} times ({_range(ratio)}) the inference compute per query"
 
 
 def _crossover_words(crossover: Estimate, confidence: float) -> str:
@@ -425,13 +412,13 @@ def _rate_words(rate: ExchangeRate | None) -> str:
 def _factor_words(rate: ExchangeRate) -> str:
     """A factor is not printed beyond the span of pre-training compute over which it was
     measured."""
-    factor, span = rate.factor, _short(rate.pretraining_span)
+    factor, span = rate.factor, short(rate.pretraining_span)
     if factor.low >= rate.pretraining_span:
         return f"more pre-training compute than the factor {span} that the models span"
     if factor.high > rate.pretraining_span:
-        low = f"at least a factor {_short(factor.low)}"
+        low = f"at least a factor {short(factor.low)}"
         return f"{low} of pre-training compute (the models span {span})"
-    return f"a factor {_short(factor.value)} ({_range(factor)}) of pre-training compute"
+    return f"a factor {short(factor.value)} ({_range(factor)}) of pre-training compute"
 
 
 def _upper(words: str) -> str:
@@ -457,25 +444,16 @@ def _oracle_words(voting: Match | None, oracle: Match | None, evidence: Evidence
 
 def _model_words(facts: ModelFacts, other: ModelFacts) -> str:
     """Parameters name a model, unless they do not say which of the two had more pre-training."""
-    parameters = f"{_short(facts.architecture.num_parameters)} parameters"
+    parameters = f"{short(facts.architecture.num_parameters)} parameters"
     sizes = (facts.architecture.num_parameters, other.architecture.num_parameters)
     is_ordered = (sizes[0] - sizes[1]) * (facts.pretraining_flops - other.pretraining_flops) > 0
     if is_ordered:
         return f"the model of {parameters}"
-    return f"the model of {parameters} trained on {_short(facts.pretraining_tokens)} tokens"
+    return f"the model of {parameters} trained on {short(facts.pretraining_tokens)} tokens"
 
 
 def _range(estimate: Estimate) -> str:
-    high = "unbounded" if math.isinf(estimate.high) else _short(estimate.high)
-    return f"{_short(estimate.low)}-{high}"
-
-
-def _short(value: float) -> str:
-    """Three significant digits with K, M, B or T: 29.4K."""
-    for scale, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if 1e15 > abs(value) >= scale * 0.9995:
-            return f"{value / scale:.3g}{suffix}"
-    return f"{value:.3g}"
+    return f"{short(estimate.low)}-{short(estimate.high)}"
 
 
 def _long(value: float) -> str:

@@ -85,6 +85,25 @@ def _without_oddities(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def read_csv(file: FilePath, content: bytes) -> TableRows:
     content = content.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    table, odd = _parsed(file, content)
+    line_R, odd_lines = _lines(table, odd)
+    is_blank_R = np.logical_and.reduce([column.is_null().to_numpy() for column in table.columns])
+    table, line_R = table.filter(pa.array(~is_blank_R)), line_R[~is_blank_R]
+    broken = [
+        Broken(
+            f"{file} line {line}",
+            f"has {each.actual_columns} cells where the header has {each.expected_columns}",
+        )
+        for line, each in zip(odd_lines, odd, strict=True)
+        if each.text.strip()
+    ]
+    if not table.num_rows and not broken:
+        raise UserError(f"{file} has a header and no rows; there is nothing to import")
+    return TableRows(table, lambda row: f"{file} line {line_R[row]}", broken)
+
+
+def _parsed(file: FilePath, content: bytes) -> tuple[pa.Table, list[pcsv.InvalidRow]]:
+    """All cells as text, and the rows that have more or fewer of them than the header."""
     header = content.partition(b"\n")[0].decode()
     delimiter = max(DELIMITERS, key=header.count)
     odd: list[pcsv.InvalidRow] = []
@@ -113,20 +132,7 @@ def read_csv(file: FilePath, content: bytes) -> TableRows:
         table = pcsv.read_csv(pa.BufferReader(content), reading, parsing, converting)
     except pa.ArrowInvalid as error:
         raise UserError(f"{file} cannot be read as CSV: {error}") from None
-    line_R, odd_lines = _lines(table, odd)
-    is_blank_R = np.logical_and.reduce([column.is_null().to_numpy() for column in table.columns])
-    table, line_R = table.filter(pa.array(~is_blank_R)), line_R[~is_blank_R]
-    broken = [
-        Broken(
-            f"{file} line {line}",
-            f"has {each.actual_columns} cells where the header has {each.expected_columns}",
-        )
-        for line, each in zip(odd_lines, odd, strict=True)
-        if each.text.strip()
-    ]
-    if not table.num_rows and not broken:
-        raise UserError(f"{file} has a header and no rows; there is nothing to import")
-    return TableRows(table, lambda row: f"{file} line {line_R[row]}", broken)
+    return table, odd
 
 
 def _lines(table: pa.Table, odd: Sequence[pcsv.InvalidRow]) -> tuple[IntArray, list[int]]:

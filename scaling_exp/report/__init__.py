@@ -57,8 +57,8 @@ def write_report(
 def redraw(
     folder: RunFolder, changed: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[Analysis, pathlib.Path]:
-    """Analyse a run's tables and write its verdict and its report; the analysis and the path of the
-    page.
+    """Analyse a run's tables and write its verdict, its answers and its report; the analysis and the
+    path of the page.
 
     `changed` are settings of the analysis that replace the recorded ones, and are recorded.
     Raises StoreError when the folder is no run or the run has not finished, UserError for tables
@@ -74,4 +74,5 @@ def redraw(
     analysis = replace(analysis, ledger=read_ledger(folder, measured))
     folder.write_json("manifest", manifest)
     folder.write_json("verdict", {**analysis.verdict, "sentences": list(analysis.sentences)})
+    folder.write_json("answers", answers.record(analysis.answers))
     return analysis, write_report(folder.path, analysis, manifest)

@@ -29,6 +29,19 @@ def write_tables(answers: Sequence[Answer], run_dir: pathlib.Path) -> None:
             table.to_csv(folder / f"{answer.name}_{name}.csv", index=False)
 
 
+def record(answers: Sequence[Answer]) -> dict[str, object]:
+    """What every answer says, by its name, for JSON."""
+    return {
+        answer.name: {
+            "question": answer.question,
+            "sentences": list(answer.sentences),
+            "assumptions": list(answer.assumptions),
+            "numbers": answer.numbers,
+        }
+        for answer in answers
+    }
+
+
 def answer_section(answer: Answer, names: Sequence[str], group: str = "Answers") -> Section:
     """The answer as a part of the page; `names` are the models of the page, in their order."""
     first, *rest = answer.sentences

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from scaling_exp.analysis.answers import Answer
 from scaling_exp.analysis.laws.fit import Fit
-from scaling_exp.analysis.questions.words import cannot_tell
+from scaling_exp.analysis.words import cannot_tell
 
 
 class CannotTell(Exception):
@@ -20,6 +20,11 @@ def answered(name: str, question: str, what: str, answer: Callable[[], Answer]) 
     except CannotTell as reason:
         sentence = cannot_tell(what, str(reason))
         return Answer(name, question, [sentence], numbers={"cannot_tell": str(reason)})
+
+
+def untold(name: str, question: str, because: str) -> Answer:
+    """An answer that cannot be given, whatever it is about."""
+    return Answer(name, question, [f"The data cannot tell, because {because}."])
 
 
 def fitted(fit: Callable[[], Fit]) -> Fit:

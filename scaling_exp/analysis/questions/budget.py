@@ -27,13 +27,13 @@ from scaling_exp.analysis.questions.planner import (
     cost_by_share,
 )
 from scaling_exp.analysis.questions.planning_laws import PlanningLaw, fitted_law, published_law
-from scaling_exp.analysis.questions.words import (
+from scaling_exp.analysis.study import Study
+from scaling_exp.analysis.words import (
     percent,
     percent_valued,
     short,
     valued,
 )
-from scaling_exp.analysis.study import Study
 
 QUESTION = "Given a cluster and the queries to come, how should compute be split?"
 NUM_STEPS = 13
@@ -72,12 +72,7 @@ class Budget:
             raise ValueError(f"budget.prompt_tokens is {self.prompt_tokens}; it must be 0 or more")
 
     def __call__(self, study: Study) -> Answer:
-        return answered(self._name, QUESTION, "How to split compute", lambda: self._answer(study))
-
-    @property
-    def _name(self) -> str:
-        """A run may ask for plans under both laws."""
-        return f"budget_{self.law}"
+        return answered("budget", QUESTION, "How to split compute", lambda: self._answer(study))
 
     def _answer(self, study: Study) -> Answer:
         laws = [published_law()] if self.law == "hoffmann" else fitted_law(study)
@@ -87,7 +82,7 @@ class Budget:
         }
         by_queries = {law.name: self._by_queries(law) for law in laws}
         return Answer(
-            name=self._name,
+            name="budget",
             question=QUESTION,
             sentences=[words for law in laws for words in self._sentences(law, plans[law.name])],
             plots=[

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from scaling_exp.analysis.answers import Answer
 from scaling_exp.analysis.comparison import Certainty, differences_within, sentences_of
+from scaling_exp.analysis.questions.asking import untold
 from scaling_exp.analysis.study import Study
 
 QUESTION = "Which models and strategies can be told apart on these problems?"
@@ -21,7 +22,7 @@ class Differences:
         found = differences_within(study.attempts, certainty)
         if found.empty:
             reason = "nothing was drawn twice on the same problems, or no problem is known"
-            return Answer("differences", QUESTION, [f"The data cannot tell, because {reason}."])
+            return untold("differences", QUESTION, reason)
         return Answer(
             name="differences",
             question=QUESTION,

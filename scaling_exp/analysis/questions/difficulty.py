@@ -16,9 +16,10 @@ import pandas as pd
 
 from scaling_exp.analysis.answers import Answer, Plot, Series
 from scaling_exp.analysis.attempts import Attempts
-from scaling_exp.analysis.curves import Selector, accuracy_table, curve_of, selectors
+from scaling_exp.analysis.curves import Selector, accuracy_table, curve_of, reference_strategy
 from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.intervals import Resamples
+from scaling_exp.analysis.questions.asking import untold
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import match, matching_ks
 
@@ -43,7 +44,7 @@ class Difficulty:
                 f"{self.num_bins} bins want two models with several samples of at least"
                 f" {self.num_bins * MIN_PROBLEMS_PER_BIN} problems"
             )
-            return Answer("difficulty", QUESTION, [f"The data cannot tell, because {reason}."])
+            return untold("difficulty", QUESTION, reason)
         selector: Selector = "voting" if all(a.votes for a in drawn) else "oracle"
         bin_P = _bins(drawn, self.num_bins)
         table = pd.DataFrame(list(self._rows(study, drawn, selector, bin_P)))
@@ -90,10 +91,8 @@ class Difficulty:
 
 def _drawn(study: Study) -> list[Attempts]:
     """The attempts behind the study's matching curves, in order of pre-training compute."""
-    shown = [a for a in study.attempts if a.kind == "exchangeable"]
-    most = max((a.max_k for a in shown), default=0)
-    names = {a.strategy for a in shown if a.max_k == most}
-    return [a for a in shown if a.strategy == min(names) and selectors(a)]
+    reference = reference_strategy(study.attempts)
+    return [a for a in study.attempts if a.strategy == reference]
 
 
 def _bins(drawn: Sequence[Attempts], num_bins: int) -> IntArray:

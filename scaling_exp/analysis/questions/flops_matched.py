@@ -13,6 +13,7 @@ from itertools import pairwise
 import pandas as pd
 
 from scaling_exp.analysis.answers import Answer, Plot, Series
+from scaling_exp.analysis.questions.asking import untold
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import flops_matched
 
@@ -39,7 +40,7 @@ class FlopsMatched:
         tables = {selector: table for selector, table in tables.items() if not table.empty}
         if not tables:
             reason = "no two models have several samples and known token counts"
-            return Answer("flops_matched", QUESTION, [f"The data cannot tell, because {reason}."])
+            return untold("flops_matched", QUESTION, reason)
         return Answer(
             name="flops_matched",
             question=QUESTION,

@@ -14,7 +14,9 @@ import pandas as pd
 from scaling_exp.analysis.answers import Answer
 from scaling_exp.analysis.intervals import Estimate
 from scaling_exp.analysis.marginal import MarginalRate, marginal_rate
+from scaling_exp.analysis.questions.asking import untold
 from scaling_exp.analysis.study import Study
+from scaling_exp.analysis.words import valued
 
 QUESTION = "What does the next tenfold of compute add, in pre-training and in inference?"
 WORDS = {
@@ -35,7 +37,7 @@ class NextUnit:
         }
         if not rates:
             reason = "no two models of known compute can be had at the same cost per query"
-            return Answer("next_unit", QUESTION, [f"The data cannot tell, because {reason}."])
+            return untold("next_unit", QUESTION, reason)
         return Answer(
             name="next_unit",
             question=QUESTION,
@@ -55,19 +57,13 @@ def _sentence(words: str, rate: MarginalRate) -> str:
     return (
         f"{words}, ten times the pre-training adds {pretraining} at equal inference compute per query, and ten times"
         f" the inference compute adds {inference} at equal pre-training, so that it replaces a factor"
-        f" {_range(rate.factor, '{:.3g}', 1)} of pre-training compute."
+        f" {valued(rate.factor)} of pre-training compute."
     )
 
 
 def _points(gain: Estimate) -> str:
-    return f"{_range(gain, '{:.1f}', 100)} points of accuracy"
-
-
-def _range(estimate: Estimate, form: str, scale: float) -> str:
-    value, low, high = (
-        form.format(scale * v) for v in (estimate.value, estimate.low, estimate.high)
-    )
-    return f"{value} ({low} to {high})"
+    value, low, high = (f"{100 * end:.1f}" for end in (gain.value, gain.low, gain.high))
+    return f"{value} ({low} to {high}) points of accuracy"
 
 
 def _table(rates: Mapping[str, MarginalRate]) -> pd.DataFrame:

@@ -26,7 +26,8 @@ from scaling_exp.analysis.laws.fit import Fit, resampled
 from scaling_exp.analysis.questions.asking import CannotTell, answered, fitted
 from scaling_exp.analysis.questions.effective_data import fit_effective_data
 from scaling_exp.analysis.questions.readings import ORACLE, Reading, readings, usable_selector
-from scaling_exp.analysis.questions.words import (
+from scaling_exp.analysis.study import Study
+from scaling_exp.analysis.words import (
     CANNOT_TELL,
     estimate_numbers,
     number,
@@ -35,7 +36,6 @@ from scaling_exp.analysis.questions.words import (
     short,
     valued,
 )
-from scaling_exp.analysis.study import Study
 from scaling_exp.types import ModelFacts
 
 QUESTION = "When unique data cannot grow, how much does inference compute buy?"

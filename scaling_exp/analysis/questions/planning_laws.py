@@ -26,8 +26,8 @@ from scaling_exp.analysis.laws.loss import BESIROGLU_PUBLISHED, HOFFMANN_PUBLISH
 from scaling_exp.analysis.questions.asking import CannotTell, fitted
 from scaling_exp.analysis.questions.planner import Grid, LawFunction, Plans
 from scaling_exp.analysis.questions.readings import ORACLE, Reading, readings, usable_selector
-from scaling_exp.analysis.questions.words import estimate_numbers, short
 from scaling_exp.analysis.study import Study
+from scaling_exp.analysis.words import estimate_numbers, short
 
 MAX_PUBLISHED_EXTRAPOLATION = 1000.0
 """Clusters of today lie far beyond the runs of 2022: a plan says how far, and farther than this there is none."""

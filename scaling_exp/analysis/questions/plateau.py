@@ -28,8 +28,8 @@ from scaling_exp.analysis.laws.loss import fit_loss
 from scaling_exp.analysis.questions.asking import CannotTell, answered, fitted
 from scaling_exp.analysis.questions.departure import Departure, Foretold, foretell
 from scaling_exp.analysis.questions.readings import single_attempts
-from scaling_exp.analysis.questions.words import CANNOT_TELL, number, percent, short
 from scaling_exp.analysis.study import Study
+from scaling_exp.analysis.words import CANNOT_TELL, number, percent, short
 from scaling_exp.types import ModelFacts
 
 QUESTION = "Has pre-training scaling broken down?"

@@ -27,7 +27,9 @@ from scaling_exp.analysis.questions.readings import (
     standard_errors,
     usable_selector,
 )
-from scaling_exp.analysis.questions.words import (
+from scaling_exp.analysis.study import Study
+from scaling_exp.analysis.tradeoff import is_undominated
+from scaling_exp.analysis.words import (
     CANNOT_TELL,
     estimate_numbers,
     money,
@@ -37,8 +39,6 @@ from scaling_exp.analysis.questions.words import (
     span,
     valued,
 )
-from scaling_exp.analysis.study import Study
-from scaling_exp.analysis.tradeoff import is_undominated
 
 QUESTION = "What is the cheapest way to each quality, and how many cheap answers equal a dear one?"
 ACCURACY_STEPS = np.arange(1, 20) / 20

@@ -25,14 +25,14 @@ from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.intervals import Estimate, share_defined
 from scaling_exp.analysis.questions.asking import CannotTell, answered
 from scaling_exp.analysis.questions.readings import ORACLE, Reading, readings, usable_selector
-from scaling_exp.analysis.questions.words import (
+from scaling_exp.analysis.study import Study
+from scaling_exp.analysis.tradeoff import first_reach
+from scaling_exp.analysis.words import (
     CANNOT_TELL,
     estimate_numbers,
     short,
     valued,
 )
-from scaling_exp.analysis.study import Study
-from scaling_exp.analysis.tradeoff import first_reach
 
 QUESTION = "By which factor in size can a small model stand in for a big one?"
 Route = Literal["more data", "more samples", "both"]

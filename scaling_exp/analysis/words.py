@@ -1,4 +1,4 @@
-"""Words: how an answer says numbers. It knows no question."""
+"""Words: how a verdict and an answer say numbers, in sentences and in JSON. It knows no question."""
 
 from __future__ import annotations
 
