@@ -259,6 +259,15 @@ def test_counts_of_a_problem_that_stand_twice_are_refused(file):
     assert "line 6, problem 'p' of a has counts before" in message
 
 
+def test_problems_may_share_a_cluster_and_have_one_each(file):
+    counts = "model,problem,cluster_id,n,c\na,p,x,10,3\na,q,x,10,0\na,r,,10,5\n"
+    imported = load(file("counts.csv", counts))
+    assert rows(imported, "counts", "problem", "cluster") == [("p", "x"), ("q", "x"), ("r", "r")]
+    assert "cluster" not in load(file("plain.csv", COUNTS)).measured.tables["counts"].column_names
+    message = refusal(file("odd.csv", counts + "b,p,y,10,1\nb,q,x,10,1\nb,r,,10,1\n"))
+    assert "line 5, cluster 'y' where problem 'p' had 'x' before" in message
+
+
 def test_a_problem_has_one_level(file):
     text = "model,problem,level,n,c\na,p,easy,1,1\nb,p,hard,1,1\n"
     message = refusal(file("it.csv", text))

@@ -245,3 +245,22 @@ def test_mistakes_of_report_and_compare_are_one_line(command_line, tmp_path):
         assert done.returncode == 2
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_problems_that_share_a_cluster_tell_less(rows: pd.DataFrame) -> None:
+    """Twelve problems five times over, said to be so: intervals are those of twelve."""
+    twelve = rows[rows["problem"] < "p12"]
+    copies = [twelve.assign(problem=twelve["problem"] + f"-{at}") for at in range(5)]
+    repeated = pd.concat(copies, ignore_index=True)
+    clustered = repeated.assign(cluster=repeated["problem"].str.slice(0, 3))
+    models = [facts(n) for n in SIZES]
+
+    def width(table: pd.DataFrame) -> float:
+        curves = analyse(Measured(models, samples=table), SETTINGS).curves
+        point = curves.query("model == 'm30000' and selector == 'oracle' and k == 1").iloc[0]
+        return point["accuracy_high"] - point["accuracy_low"]
+
+    assert width(clustered) == pytest.approx(width(twelve), rel=0.25)
+    assert width(repeated) < 0.6 * width(clustered)
+    with pytest.raises(ValueError, match="has two clusters"):
+        width(clustered.assign(cluster=clustered["sample"].astype(str)))

@@ -134,7 +134,11 @@ def _of_attempts(measured: Measured, settings: AnalysisSettings) -> _Drawn:
     attempts = measured.attempts(settings.pricing)
     num_problems = len(attempts[0].problems)
     resamples = resample_problems(
-        num_problems, settings.num_bootstrap, settings.confidence, settings.seed
+        num_problems,
+        settings.num_bootstrap,
+        settings.confidence,
+        settings.seed,
+        attempts[0].clusters,
     )
     reference = reference_strategy(attempts)
     drawn = [a for a in attempts if a.strategy == reference and a.facts.has_compute]

@@ -28,13 +28,16 @@ KEY = ("model", "strategy", "problem")
 SAMPLE_COLUMNS = (*KEY, "level", "sample", "is_correct")
 COUNT_COLUMNS = (*KEY, "level", "num_samples", "num_correct")
 TOKEN_COLUMNS = ("num_prompt_tokens", "num_output_tokens")
+CLUSTER = "cluster"
+"""What a problem shares with others (a passage, a template); a table need not have it."""
 
 
 @dataclass(frozen=True)
 class Attempts:
     """Everything one model drew under one strategy; arrays have one entry per problem.
 
-    `votes` is None where only right and wrong are known, `scores` where samples have none. Tokens are means over the
+    `votes` is None where only right and wrong are known, `scores` where samples have none, `clusters` where every
+    problem stands for itself. Tokens are means over the
     samples of a problem, and NaN where they were not recorded; `costs` then lacks what follows from them.
     """
 
@@ -43,6 +46,7 @@ class Attempts:
     kind: Kind
     problems: tuple[str, ...]
     levels: tuple[str, ...]
+    clusters: tuple[str, ...] | None
     num_samples_P: IntArray
     num_correct_P: IntArray
     votes: Votes | None
@@ -110,6 +114,7 @@ class _Table:
     models: dict[str, ModelFacts]
     problems: tuple[str, ...]
     levels: tuple[str, ...]
+    clusters: tuple[str, ...] | None
     starts: IntArray
     groups: tuple[slice, ...]
     pricing: Pricing
@@ -140,7 +145,10 @@ class _Table:
             frame=frame,
             models=facts,
             problems=tuple(names[2]),
-            levels=_levels(pd.Series(frame["level"]), keys_S[2], names[2]),
+            levels=_of_problems(frame, "level", keys_S[2], names[2]),
+            clusters=_of_problems(frame, CLUSTER, keys_S[2], names[2])
+            if CLUSTER in frame
+            else None,
             starts=starts,
             groups=tuple(slice(*pair) for pair in pairwise(bounds)),
             pricing=pricing,
@@ -226,6 +234,7 @@ def _fold_samples(part: _Part, kinds: dict[str, Kind]) -> Attempts:
         kind=kinds[part.strategy],
         problems=part.table.problems,
         levels=part.table.levels,
+        clusters=part.table.clusters,
         num_samples_P=num_samples_P,
         num_correct_P=part.sums(is_right_S.astype(np.float64)).astype(np.int64),
         votes=votes,
@@ -246,6 +255,7 @@ def _fold_counts(part: _Part, kinds: dict[str, Kind]) -> Attempts:
         kind=kinds[part.strategy],
         problems=part.table.problems,
         levels=part.table.levels,
+        clusters=part.table.clusters,
         num_samples_P=part.rows["num_samples"].to_numpy(np.int64),
         num_correct_P=part.rows["num_correct"].to_numpy(np.int64),
         votes=None,
@@ -297,12 +307,15 @@ def _changes(keys_S: Sequence[IntArray]) -> NDArray[np.bool_]:
     return differs
 
 
-def _levels(level_S: pd.Series, problem_S: IntArray, problems: Sequence[str]) -> tuple[str, ...]:
-    codes, names = _codes(level_S)
+def _of_problems(
+    frame: pd.DataFrame, column: str, problem_S: IntArray, problems: Sequence[str]
+) -> tuple[str, ...]:
+    """What a column says of each problem, which must be one thing."""
+    codes, names = _codes(pd.Series(frame[column]))
     first_P = np.zeros(len(problems), np.int64)
     first_P[problem_S] = codes
     if (differs := first_P[problem_S] != codes).any():
-        raise ValueError(f"problem {problems[problem_S[differs][0]]} has two levels")
+        raise ValueError(f"problem {problems[problem_S[differs][0]]} has two {column}s")
     return tuple(names[code] for code in first_P)
 
 

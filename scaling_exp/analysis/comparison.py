@@ -133,8 +133,9 @@ def _paired_rows(
         return
     rows_a = np.flatnonzero([problem in at for problem in a.problems])
     rows_b = np.array([at[problem] for problem in common])
+    clusters = None if a.clusters is None else [a.clusters[row] for row in rows_a]
     resamples = resample_problems(
-        len(common), certainty.num_resamples, certainty.confidence, certainty.seed
+        len(common), certainty.num_resamples, certainty.confidence, certainty.seed, clusters
     )
     names = {"model_a": a.facts.name, "strategy_a": a.strategy}
     names |= {"model_b": b.facts.name, "strategy_b": b.strategy}

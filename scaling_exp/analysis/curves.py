@@ -106,7 +106,7 @@ def curve_table(attempts: Sequence[Attempts], resamples: Resamples, seed: int) -
     cost of a query along each known axis of `cost.AXES` (inference_flops with _low and _high), pretraining_flops,
     num_parameters, num_problems. NaN where a cost is not known.
     """
-    groups = _groups(attempts[0].levels, resamples, seed)
+    groups = _groups(attempts[0], resamples, seed)
     rows = [
         row
         for one in attempts
@@ -117,12 +117,14 @@ def curve_table(attempts: Sequence[Attempts], resamples: Resamples, seed: int) -
     return pd.DataFrame(rows)
 
 
-def _groups(levels: Sequence[str], resamples: Resamples, seed: int) -> list[_Group]:
+def _groups(one: Attempts, resamples: Resamples, seed: int) -> list[_Group]:
+    levels = one.levels
     groups = [_Group(ALL_LEVELS, np.arange(len(levels)), resamples)]
     num_resamples = len(resamples.weights_RP) - 1
     for level in sorted(set(levels)):
         rows_P = np.flatnonzero(np.array(levels) == level)
-        own = resample_problems(len(rows_P), num_resamples, resamples.confidence, seed)
+        clusters = None if one.clusters is None else [one.clusters[at] for at in rows_P]
+        own = resample_problems(len(rows_P), num_resamples, resamples.confidence, seed, clusters)
         groups.append(_Group(level, rows_P, own))
     return groups
 

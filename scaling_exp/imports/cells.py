@@ -22,7 +22,17 @@ from scaling_exp.imports.rows import Column, IntArray, Rows
 from scaling_exp.imports.source import Kind, Source
 from scaling_exp.types import UserError
 
-ENCODED = ("model", "strategy", "problem", "level", "selector", "family", "gold", "prompt")
+ENCODED = (
+    "model",
+    "strategy",
+    "problem",
+    "level",
+    "cluster",
+    "selector",
+    "family",
+    "gold",
+    "prompt",
+)
 """Text that repeats: kept as numbers into a list of it."""
 TOKENS = ("num_prompt_tokens", "num_output_tokens")
 

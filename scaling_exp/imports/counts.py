@@ -14,8 +14,9 @@ from scaling_exp.imports.faults import Faults
 from scaling_exp.imports.grouping import (
     NO_LEVEL,
     Grouping,
+    cluster_column,
     first_of_problem,
-    mark_two_levels,
+    mark_contradictions,
     problem_table,
     shared_problems,
 )
@@ -28,7 +29,7 @@ def read_counts(source: Source, cells: Cells, faults: Faults) -> Measured:
     grouping = Grouping.of(cells)
     _mark_impossible(cells, faults)
     _mark_repeated(cells, grouping, faults)
-    mark_two_levels(cells, grouping, faults)
+    mark_contradictions(cells, grouping, faults)
     cells = without_bad_rows(source, cells, faults)
     is_shared_S, notes = shared_problems(Grouping.of(cells), source.problems)
     cells = cells.where(is_shared_S)
@@ -40,6 +41,7 @@ def read_counts(source: Source, cells: Cells, faults: Faults) -> Measured:
         "strategy": grouping.column("strategy", grouping.group_S),
         "problem": pa.array(grouping.problems, pa.string()).take(take),
         "level": first_of_problem(cells, grouping, "level").fill_null(NO_LEVEL).take(take),
+        **cluster_column(cells, grouping, take),
         "num_samples": cells.values["num_samples"],
         "num_correct": cells.values["num_correct"],
         "num_prompt_tokens": _tokens(cells, "num_prompt_tokens"),

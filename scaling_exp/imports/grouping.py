@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scaling_exp.imports.cells import Cells
@@ -119,6 +120,15 @@ def shared_problems(
     return is_shared_P[grouping.problem_S], [note]
 
 
+def cluster_column(cells: Cells, grouping: Grouping, take: pa.Array) -> dict[str, pa.Array]:
+    """The clusters of the problems that `take` chooses, as a column, where the source names any; a problem of which it
+    names none is a cluster of its own."""
+    if "cluster" not in cells.values:
+        return {}
+    named = [first_of_problem(cells, grouping, "cluster"), pa.array(grouping.problems, pa.string())]
+    return {"cluster": pc.call_function("coalesce", named).take(take)}
+
+
 def first_of_problem(cells: Cells, grouping: Grouping, meaning: str) -> pa.Array:
     """What the first entry of every problem says (P); null where it says nothing or nobody does."""
     num_problems = len(grouping.problems)
@@ -130,21 +140,27 @@ def first_of_problem(cells: Cells, grouping: Grouping, meaning: str) -> pa.Array
     return names.take(pa.array(code_P, mask=code_P < 0))
 
 
-def mark_two_levels(cells: Cells, grouping: Grouping, faults: Faults) -> None:
-    """Mark the entries that give a problem another level than the first of it did."""
-    if "level" not in cells.values:
-        return
-    code_S = cells.codes("level")
+def mark_contradictions(cells: Cells, grouping: Grouping, faults: Faults) -> None:
+    """Mark the entries that give a problem another level or cluster than the first of it did."""
+    for meaning in ("level", "cluster"):
+        if meaning in cells.values:
+            _mark_another(cells, grouping, faults, meaning)
+
+
+def _mark_another(cells: Cells, grouping: Grouping, faults: Faults, meaning: str) -> None:
+    code_S = cells.codes(meaning)
     code_P = np.full(len(grouping.problems), -1)
     code_P[grouping.problem_S[::-1]] = code_S[::-1]
     odd = np.flatnonzero(code_P[grouping.problem_S] != code_S)
-    names = cells.names("level")
+    names = cells.names(meaning)
 
     def why(at: int) -> str:
         problem = int(grouping.problem_S[odd[at]])
         first = names[code_P[problem]] if code_P[problem] >= 0 else "none"
         now = names[code_S[odd[at]]] if code_S[odd[at]] >= 0 else "none"
-        return f"level {now!r} where problem {grouping.problems[problem]!r} had {first!r} before"
+        return (
+            f"{meaning} {now!r} where problem {grouping.problems[problem]!r} had {first!r} before"
+        )
 
     faults.mark(cells.row_S[odd], why)
 

@@ -42,6 +42,7 @@ MEANINGS: Mapping[str, Meaning] = {
         ),
     ),
     "level": Meaning("text", ("difficulty",)),
+    "cluster": Meaning("text", ("cluster_id",)),
     "sample": Meaning(
         "whole", ("sample_id", "sample_index", "sample_idx", "attempt", "trial"), INT32
     ),
@@ -95,7 +96,15 @@ FACTS = tuple(list(MEANINGS)[list(MEANINGS).index("num_parameters") :])
 """What a table can say of a model."""
 
 _ANY = ("model", "strategy", *FACTS)
-_OF_PROBLEMS = ("problem", "level", "gold", "prompt", "num_prompt_tokens", "num_output_tokens")
+_OF_PROBLEMS = (
+    "problem",
+    "level",
+    "cluster",
+    "gold",
+    "prompt",
+    "num_prompt_tokens",
+    "num_output_tokens",
+)
 
 OF_KIND: Mapping[str, tuple[str, ...]] = {
     "samples": (

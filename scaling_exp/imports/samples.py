@@ -18,8 +18,9 @@ from scaling_exp.imports.faults import Faults
 from scaling_exp.imports.grouping import (
     NO_LEVEL,
     Grouping,
+    cluster_column,
     first_of_problem,
-    mark_two_levels,
+    mark_contradictions,
     problem_table,
     shared_problems,
 )
@@ -38,7 +39,7 @@ def read_samples(source: Source, cells: Cells, faults: Faults) -> Measured:
     cells, notes = _graded(cells, faults)
     _mark_right_without_answer(cells, faults)
     grouping = Grouping.of(cells)
-    mark_two_levels(cells, grouping, faults)
+    mark_contradictions(cells, grouping, faults)
     is_repeated_S, more = _repeated(cells, grouping, faults)
     cells = cells.where(~is_repeated_S) if is_repeated_S.any() else cells
     cells = without_bad_rows(source, cells, faults)
@@ -130,6 +131,7 @@ def _sample_table(cells: Cells, grouping: Grouping) -> pa.Table:
         "strategy": grouping.column("strategy", grouping.group_S),
         "problem": pa.array(grouping.problems, pa.string()).take(problem_S),
         "level": level_P.take(problem_S),
+        **cluster_column(cells, grouping, problem_S),
         "sample": pa.array(_sample_numbers(cells, grouping), pa.int32()),
         "answer": _or_nulls(cells, "answer", pa.string()),
         "is_correct": cells.values["is_correct"],
@@ -176,6 +178,7 @@ def _count_table(cells: Cells, grouping: Grouping, count: IntArray) -> pa.Table:
         "strategy": grouping.column("strategy", group),
         "problem": pa.array(grouping.problems, pa.string()).take(take),
         "level": first_of_problem(cells, grouping, "level").fill_null(NO_LEVEL).take(take),
+        **cluster_column(cells, grouping, take),
         "num_samples": count[keys],
         "num_correct": right,
     }

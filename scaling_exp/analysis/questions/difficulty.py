@@ -17,7 +17,7 @@ import pandas as pd
 from scaling_exp.analysis.answers import Answer, Plot, Series
 from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.curves import Selector, accuracy_table, curve_of, reference_strategy
-from scaling_exp.analysis.estimators import FloatArray, IntArray
+from scaling_exp.analysis.estimators import BoolArray, FloatArray, IntArray
 from scaling_exp.analysis.intervals import Resamples
 from scaling_exp.analysis.questions.asking import untold
 from scaling_exp.analysis.study import Study
@@ -66,7 +66,7 @@ class Difficulty:
         ks = [matching_ks(one.max_k) for one in drawn]
         accuracy = [accuracy_table(one, selector, own) for one, own in zip(drawn, ks, strict=True)]
         for at in range(self.num_bins):
-            inside = _within(study.resamples, bin_P == at)
+            inside = _within(study.resamples, bin_P == at, drawn[0].clusters)
             measured = zip(drawn, ks, accuracy, strict=True)
             curves = [curve_of(*each, inside) for each in measured]
             for one, larger in zip(curves, [*curves[1:], None], strict=True):
@@ -103,7 +103,7 @@ def _bins(drawn: Sequence[Attempts], num_bins: int) -> IntArray:
     return rank_P * num_bins // len(rate_P)
 
 
-def _within(resamples: Resamples, is_in_P: np.ndarray) -> Resamples:
+def _within(resamples: Resamples, is_in_P: BoolArray, clusters: Sequence[str] | None) -> Resamples:
     """The same resamples, of some problems only. A resample without any of them counts as the data do."""
     weights_RP = resamples.weights_RP * is_in_P
     total_R1 = weights_RP.sum(axis=1, keepdims=True)
@@ -111,7 +111,7 @@ def _within(resamples: Resamples, is_in_P: np.ndarray) -> Resamples:
     return Resamples(
         weights_RP / weights_RP.sum(axis=1, keepdims=True),
         resamples.confidence,
-        float(is_in_P.sum()),
+        float(len(np.unique(np.array(clusters)[is_in_P])) if clusters else is_in_P.sum()),
     )
 
 
