@@ -128,8 +128,8 @@ def _figures(analysis: Analysis, ladder: Ladder) -> Iterable[tuple[str, Figure]]
 
 
 def _save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
-    FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=144, facecolor="white")
+    figure.set(dpi=144, facecolor="white")
+    FigureCanvasAgg(figure).print_png(path)  # unlike savefig, it draws once
     return path
 
 
