@@ -27,8 +27,10 @@ from scaling_exp.analysis.estimators import FloatArray, IntArray, Votes, plurali
 from scaling_exp.analysis.significance import WORST_CASE, Criterion, Spread, of_values, paired
 from scaling_exp.experiment import Experiment, survey_pool
 from scaling_exp.generation import Bound
+from scaling_exp.grading import Grading
 from scaling_exp.survey import Survey
 from scaling_exp.tables import Grades
+from scaling_exp.tasks import Task
 
 PROBLEMS_TO_MEASURE = 256
 PROBLEMS_TO_TRUST = 20
@@ -131,13 +133,17 @@ def readings(experiment: Experiment, surveys: Sequence[Survey]) -> list[Reading]
 
     A vote that stops early elects what the full one does, and is not listed.
     """
-    grades = Grades(experiment.task)
+    bounds = {name: each.bound for name, each in experiment.strategies.items()}
+    with Grading(experiment.task.grader) as grading:
+        grades = Grades(grading)
+        drawn = {
+            name: known_draws(surveys, bound, experiment.task, grades)
+            for name, bound in bounds.items()
+            if bound.is_exact
+        }
     found = []
-    for name, strategy in experiment.strategies.items():
-        bound = strategy.bound
-        if not bound.is_exact:
-            continue
-        graded = known_draws(surveys, bound, grades)
+    for name, graded in drawn.items():
+        bound = bounds[name]
         source = f"{len(graded[0].elected_P)} drawn problems" if graded else "worst case"
         counts = [(each.num_correct_P, each.num_samples_P) for each in graded]
         one = _widest([paired(a, b) for a, b in combinations(counts, 2)], bound.num_samples)
@@ -172,7 +178,9 @@ class Graded:
         return Graded(*(each[is_kept_P] for each in vars(self).values()))
 
 
-def known_draws(surveys: Sequence[Survey], bound: Bound, grades: Grades) -> list[Graded]:
+def known_draws(
+    surveys: Sequence[Survey], bound: Bound, task: Task, grades: Grades
+) -> list[Graded]:
     """What the pool holds of the draws in a bound, of all models that have any, on problems that they have in common.
 
     Empty where fewer than two models, or too few problems, have any.
@@ -182,17 +190,17 @@ def known_draws(surveys: Sequence[Survey], bound: Bound, grades: Grades) -> list
         return []
     common = np.flatnonzero(np.all([each.num_known_P > 0 for each in drawn], axis=0))
     some = common[:: len(common) // PROBLEMS_TO_MEASURE + 1].tolist()
-    graded = [_graded(each, bound, grades, some) for each in drawn]
+    graded = [_graded(each, bound, task, grades, some) for each in drawn]
     is_kept_P = np.all([each.num_samples_P > 0 for each in graded], axis=0)
     if is_kept_P.sum() < PROBLEMS_TO_TRUST:
         return []
     return [each.only(is_kept_P) for each in graded]
 
 
-def _graded(mine: Survey, bound: Bound, grades: Grades, some: Sequence[int]) -> Graded:
+def _graded(mine: Survey, bound: Bound, task: Task, grades: Grades, some: Sequence[int]) -> Graded:
     """Known draws of some problems; of equal ones the first counts."""
     prompted = mine.prompted
-    read = cache(lambda tokens: grades.task.read(mine.model.decode(tokens)))
+    read = cache(lambda tokens: task.read(mine.model.decode(tokens)))
     stream_P = prompted.streams(bound.sampling)
     position = {int(stream_P[at]): index for index, at in enumerate(some)}
     roots = [prompted.roots[at] for at in some]
@@ -202,15 +210,15 @@ def _graded(mine: Survey, bound: Bound, grades: Grades, some: Sequence[int]) -> 
     for stream, sample, tokens in zip(*columns, strict=True):
         if stream in position and sample < bound.num_samples:
             drawn.setdefault((position[stream], sample), read(tuple(tokens)))
-    is_right = [
-        grades(prompted.problems[some[index]], answer) for (index, _), answer in drawn.items()
-    ]
+    given = grades.of(
+        [(prompted.problems[some[index]], answer) for (index, _), answer in drawn.items()]
+    )
     codes = {answer: code for code, answer in enumerate(dict.fromkeys(drawn.values()))}
     votes = Votes.of(
         len(some),
         np.array([index for index, _ in drawn], np.int64),
         np.array([-1 if each is None else codes[each] for each in drawn.values()], np.int64),
-        np.array(is_right, bool),
+        np.array([each.is_correct for each in given], bool),
     )
     return Graded(votes.num_samples_P, votes.num_correct_P, plurality(votes))
 

@@ -32,10 +32,20 @@ def of_kind(kinds: Mapping[str, type], node: Any, key: str) -> Any:
 
 
 def validate(kind: type, node: Any, key: str) -> Any:
-    """`node` as a `kind`, deeply. Raises ConfigError for the first thing that is wrong."""
+    """`node` as a `kind`, deeply. Raises ConfigError for the first thing that is wrong.
+
+    A class says of which fields a `kind:` chooses the class, and from which, in `KINDS`.
+    """
     if not isinstance(node, dict):
         raise ConfigError(f"{key} is {node!r}; it must be a group of keys")
     check_keys(f"{key}.", node, [each.name for each in fields(kind)])
+    nested: Mapping[str, Mapping[str, type]] = getattr(kind, "KINDS", {})
+    chosen = {
+        name: of_kind(kinds, node[name], f"{key}.{name}")
+        for name, kinds in nested.items()
+        if name in node
+    }
+    node = {**node, **chosen}
     strict = TypedDict("strict", {"it": kind})  # type: ignore[misc]  # noqa: UP013 - made at run time
     strict.__pydantic_config__ = ConfigDict(extra="forbid", arbitrary_types_allowed=True)  # type: ignore[attr-defined]
     try:

@@ -45,7 +45,7 @@ class Prompted:
     ) -> Prompted:
         """Raises UserError when the model cannot take the prompts or what strategies want to add to them."""
         ordered = sorted(problems, key=lambda each: each.name)
-        prompts = model.encode([problem.prompt for problem in ordered])
+        prompts = model.prompts(ordered)
         _check_lengths(model, prompts, strategies)
         roots = [f"{seed}/{model.name}/{problem.name}" for problem in ordered]
         return cls(model, ordered, prompts, roots)

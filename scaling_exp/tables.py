@@ -18,16 +18,25 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scaling_exp.generation import Forest, Strategy, Stream, grow, path_name
+from scaling_exp.grading import NO_ANSWER, Grading
 from scaling_exp.store import Pool, RunFolder, StoreError, completions, stream_of
 from scaling_exp.survey import Prompted
 from scaling_exp.tasks import Task
-from scaling_exp.types import Completion, Path, Problem, Tokens
+from scaling_exp.types import Completion, Grade, Path, Problem, Tokens
 
 TOKENS_PER_CHUNK = 1 << 20
 """At most so many new tokens are in memory at a time."""
 
-GRADES = pa.schema([("problem", pa.string()), ("answer", pa.string()), ("is_correct", pa.bool_())])
-PROBLEMS = pa.schema([(name, pa.string()) for name in ("problem", "level", "prompt", "answer")])
+GRADES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("problem", "answer")),
+        ("is_correct", pa.bool_()),
+        *((name, pa.string()) for name in ("outcome", "detail", "grader")),
+    ]
+)
+PROBLEMS = pa.schema(
+    [(name, pa.string()) for name in ("problem", "level", "prompt", "answer", "extra")]
+)
 TRACES = pa.schema(
     [
         *((name, pa.string()) for name in ("model", "strategy", "problem", "path")),
@@ -43,6 +52,7 @@ SAMPLES = pa.schema(
         ("sample", pa.int32()),
         ("answer", pa.string()),
         ("is_correct", pa.bool_()),
+        ("outcome", pa.string()),
         ("truncated", pa.bool_()),
         *((f"num_{name}_tokens", pa.int32()) for name in ("prompt", "cached", "output")),
         ("text", pa.string()),
@@ -82,7 +92,7 @@ def write_tables(
     Raises StoreError when a draw is not there.
     """
     problems = prompted[0][0].problems
-    with ExitStack() as files:
+    with ExitStack() as files, Grading(task.grader) as grading:
         schemas = {"traces": TRACES, "samples": SAMPLES, "grades": GRADES, "problems": PROBLEMS}
         write = {
             name: files.enter_context(_streaming(folder, name, schema))
@@ -91,7 +101,7 @@ def write_tables(
         write["problems"].write_table(_problem_table(problems))
         num_problems = _problems_per_chunk(strategies)
         for first in range(0, len(problems), num_problems):
-            grades = Grades(task)
+            grades = Grades(grading)
             for every, pool in prompted:
                 some = every.slice(first, first + num_problems)
                 with _without_collector():
@@ -122,24 +132,37 @@ def _problems_per_chunk(strategies: Mapping[str, Strategy]) -> int:
 
 @dataclass(eq=False)
 class Grades:
-    """Whether an answer to a problem is right; every distinct one is graded once."""
+    """Grades of answers to problems; every distinct one is graded once."""
 
-    task: Task
-    _is_correct: dict[tuple[str, str], bool] = field(default_factory=dict)
+    grading: Grading
+    _known: dict[tuple[str, str], Grade] = field(default_factory=dict)
 
-    def __call__(self, problem: Problem, answer: str | None) -> bool:
-        """False for None, which is no answer."""
-        if answer is None:
-            return False
-        key = (problem.name, answer)
-        if key not in self._is_correct:
-            self._is_correct[key] = self.task.grade(problem, answer)
-        return self._is_correct[key]
+    def of(self, answers: Sequence[tuple[Problem, str | None]]) -> list[Grade]:
+        """In the same order; None is no answer."""
+        new = {
+            (problem.name, answer): problem
+            for problem, answer in answers
+            if answer is not None and (problem.name, answer) not in self._known
+        }
+        asked = [(problem, answer) for (_, answer), problem in new.items()]
+        self._known.update(zip(new, self.grading.grade(asked), strict=True))
+        return [
+            NO_ANSWER if answer is None else self._known[problem.name, answer]
+            for problem, answer in answers
+        ]
 
     def table(self) -> pa.Table:
         """One row per distinct answer to a problem."""
-        problems, answers = [list(each) for each in zip(*self._is_correct, strict=True)] or [[], []]
-        return pa.table([problems, answers, list(self._is_correct.values())], GRADES)
+        grades = list(self._known.values())
+        columns = [
+            [problem for problem, _ in self._known],
+            [answer for _, answer in self._known],
+            [each.is_correct for each in grades],
+            [each.outcome for each in grades],
+            [each.detail for each in grades],
+            [self.grading.grader.version] * len(grades),
+        ]
+        return pa.table(columns, GRADES)
 
 
 @dataclass(eq=False)
@@ -213,16 +236,17 @@ class Replayed:
         answers = [
             each.forest.read(tokens) for (each, _), tokens in zip(leaves, generated, strict=True)
         ]
-        is_correct = [
-            grades(each.problem, answer) for (each, _), answer in zip(leaves, answers, strict=True)
-        ]
+        given = grades.of(
+            [(each.problem, answer) for (each, _), answer in zip(leaves, answers, strict=True)]
+        )
         counts = [len(each.forest.accepted) for each in self.grown]
         prompt_tokens = np.repeat([len(each.forest.prompt) for each in self.grown], counts)
         columns = [
             *self._names(counts, with_level=True),
             [path[0] for _, path in leaves],
             answers,
-            is_correct,
+            [each.is_correct for each in given],
+            [each.outcome for each in given],
             _equals(self.draws["finish_reason"].take(rows), "length"),
             prompt_tokens.astype(np.int32),
             self.draws["num_cached_tokens"].take(rows),
@@ -279,6 +303,7 @@ def _problem_table(problems: Sequence[Problem]) -> pa.Table:
         [each.level for each in problems],
         [each.prompt for each in problems],
         [each.answer for each in problems],
+        [each.extra for each in problems],
     ]
     return pa.table(columns, PROBLEMS)
 

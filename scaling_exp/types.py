@@ -58,13 +58,54 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Turns that a model's own chat template makes a prompt of.
+
+    `thinking` is handed to the template as `enable_thinking`; None leaves it to the template.
+    """
+
+    messages: tuple[Message, ...]
+    thinking: bool | None = None
+
+
+@dataclass(frozen=True)
 class Problem:
     """One question with its exact answer. `name` is unique inside the task and stable between runs."""
 
     name: str
     prompt: str
+    """What is asked, as it is sent; of a chat, what is shown of it."""
     answer: str
     level: str
+    chat: Chat | None = None
+    """Sent instead of `prompt`."""
+    extra: str = ""
+    """What the grader must know besides, in a form of the task's own: tests of a program, a puzzle."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a grader found. `unparsable` is what it could not make sense of, or not in time; it counts as wrong."""
+
+    outcome: Literal["correct", "wrong", "unparsable"]
+    detail: str = ""
+    """Why, where that is not plain."""
+
+    @property
+    def is_correct(self) -> bool:
+        return self.outcome == "correct"
+
+    @classmethod
+    def of(cls, is_correct: bool) -> Grade:
+        return cls("correct" if is_correct else "wrong")
 
 
 @dataclass(frozen=True)

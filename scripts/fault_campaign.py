@@ -37,6 +37,7 @@ import pyarrow.parquet as pq
 from scaling_exp.dispatch import UNKNOWN, Dispatch, Job
 from scaling_exp.engines.simulated import Simulated
 from scaling_exp.experiment import with_known
+from scaling_exp.grading import Grader
 from scaling_exp.models import Model
 from scaling_exp.store import DRAWS, Store
 from scaling_exp.strategies import Greedy, ParallelSampling
@@ -268,8 +269,9 @@ class Unread:
     def read(self, text: str) -> str | None:
         raise NotImplementedError(text)
 
-    def grade(self, problem: Problem, answer: str) -> bool:
-        raise NotImplementedError(problem, answer)
+    @property
+    def grader(self) -> Grader:
+        raise NotImplementedError
 
 
 def simulated_run(store: Path, seed: int, num_kills: int) -> None:

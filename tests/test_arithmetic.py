@@ -62,12 +62,16 @@ def text_of(task: SumsAndProducts, ids) -> str:
     return " ".join(words[index] for index in ids)
 
 
+def is_right(problem, answer):
+    return TASK.grader.quick(problem, answer).is_correct
+
+
 def test_the_example_of_the_documentation():
     problem = TASK.problem("easy", np.array([7, 35, 12]))
     assert (problem.prompt, problem.answer) == ("7 35 12 :", "54 59")
     documented = "12 + 35 = 47 + 7 = 54 , 35 * 7 = 44 * 12 = 59 ."
     check_solution(documented, [7, 35, 12], 67)
-    assert TASK.grade(problem, TASK.read(documented))
+    assert is_right(problem, TASK.read(documented))
 
 
 def test_answers_are_what_brute_computation_gives():
@@ -233,8 +237,8 @@ def test_read_never_raises_on_any_text(text):
 
 def test_grading_is_exact():
     problem = TASK.problem("easy", np.array([7, 35, 12]))
-    assert TASK.grade(problem, "54 59")
-    assert not any(TASK.grade(problem, wrong) for wrong in ("54 58", "59 54", "54", "", "054 59"))
+    assert is_right(problem, "54 59")
+    assert not any(is_right(problem, wrong) for wrong in ("54 58", "59 54", "54", "", "054 59"))
 
 
 def test_words_are_distinct_and_cover_every_row():

@@ -8,15 +8,23 @@ from test_experiment import FirstTerm, experiment, no_report  # noqa: F401 - a f
 
 from scaling_exp.analysis.significance import WORST_CASE, Criterion, paired
 from scaling_exp.experiment import run, survey_pool
+from scaling_exp.grading import Exact
 from scaling_exp.plan import plan, readings
 from scaling_exp.tasks.arithmetic import Level
+from scaling_exp.types import Grade
+
+
+class Third(Exact):
+    def quick(self, problem, answer):
+        return Grade.of(sum(map(ord, problem.name + answer)) % 3 == 0)
 
 
 class Lottery(FirstTerm):
     """Every problem has a digit; answers whose text has it are right."""
 
-    def grade(self, problem, answer):
-        return sum(map(ord, problem.name + answer)) % 3 == 0
+    @property
+    def grader(self):
+        return Third()
 
 
 def lottery(store, num_samples=8, num_problems=30):

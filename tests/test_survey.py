@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from scaling_exp.dispatch import UNKNOWN, Job
 from scaling_exp.experiment import jobs_of, with_known
 from scaling_exp.generation import Forest, Stream
+from scaling_exp.grading import Exact
 from scaling_exp.store import Draw, Replay, Store, StoreError, encode, known_by_root
 from scaling_exp.strategies import AdaptiveVoting, Greedy, ParallelSampling
 from scaling_exp.survey import Prompted, survey
@@ -30,8 +32,8 @@ class Echo:
     fingerprint: str = "f" * 32
     max_tokens: int = 100
 
-    def encode(self, texts):
-        return [(at, 1) for at, _ in enumerate(texts)]
+    def prompts(self, problems):
+        return [(at, 1) for at, _ in enumerate(problems)]
 
     def decode(self, tokens):
         return " ".join(map(str, tokens))
@@ -40,7 +42,10 @@ class Echo:
 class FirstWord:
     """The answer is the first word; 0 is none."""
 
-    num_read = num_graded = 0
+    num_read = 0
+
+    def __init__(self):
+        self.grader = Counted()
 
     def problems(self):
         return PROBLEMS
@@ -49,9 +54,13 @@ class FirstWord:
         self.num_read += 1
         return text.split()[0] if text and text[0] != "0" else None
 
-    def grade(self, problem, answer):
-        self.num_graded += 1
-        return answer == problem.answer
+
+class Counted(Exact):
+    graded: ClassVar[list[str]] = []
+
+    def quick(self, problem, answer):
+        self.graded.append(answer)
+        return super().quick(problem, answer)
 
 
 def prompted(model=None):
@@ -181,6 +190,7 @@ def complete(store, run="a"):
 def test_tables_hold_a_row_for_every_accepted_sample_and_every_node(tmp_path):
     store, task = Store(tmp_path), FirstWord()
     folder = store.run("a")
+    Counted.graded.clear()
     write_tables(folder, complete(store), STRATEGIES, task)
     samples, traces = folder.read_table("samples").to_pylist(), folder.read_table("traces")
     sampled = [row for row in samples if row["strategy"] == "sampling"]
@@ -200,9 +210,11 @@ def test_tables_hold_a_row_for_every_accepted_sample_and_every_node(tmp_path):
     assert traces.num_rows == len(samples)
     assert all(traces["is_accepted"].to_pylist())
     grades = folder.read_table("grades").to_pylist()
-    assert (
-        len(grades) == len({(row["problem"], row["answer"]) for row in grades}) == task.num_graded
-    )
+    assert len(grades) == len({(row["problem"], row["answer"]) for row in grades})
+    assert len(grades) == len(Counted.graded)
+    assert {row["grader"] for row in grades} == {"exact 1"}
+    outcomes = {row["answer"] and row["outcome"] for row in samples if not row["is_correct"]}
+    assert outcomes == {None, "wrong"}
     assert folder.read_table("problems")["problem"].to_pylist() == [each.name for each in PROBLEMS]
 
 

@@ -84,7 +84,7 @@ class BlockBench:
 
 def strung_together(setup: Setup, model: Model, num_prompts: int, length: int) -> list[Tokens]:
     """Different prompts of equal length, cut from the task's own prompts laid end to end."""
-    encoded = model.encode([problem.prompt for problem in setup.task.problems()])
+    encoded = model.prompts(setup.task.problems())
     words = [token for tokens in encoded for token in tokens]
     return [
         tuple(words[(at * 7 + i) % len(words)] for i in range(length)) for at in range(num_prompts)

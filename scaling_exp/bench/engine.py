@@ -60,7 +60,7 @@ class EngineBench:
         from vllm import LLM
 
         llm = LLM(**config.engine_arguments(model))
-        prompts = model.encode([problem.prompt for problem in setup.task.problems()])
+        prompts = model.prompts(setup.task.problems())
         rows = [await self._row(engine, llm, model, prompts, samples) for samples in self.samples]
         await engine.close()
         return rows

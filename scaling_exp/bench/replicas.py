@@ -56,7 +56,7 @@ class ReplicasBench:
         engine = replace(config, replicas=num_replicas)
         problems = setup.task.problems()
         model = setup.model(self.model)
-        encoded = model.encode([problem.prompt for problem in problems])
+        encoded = model.prompts(problems)
         prompts = [encoded[at % len(encoded)] for at in range(self.num_problems)]
         strategy = ParallelSampling(self.num_samples, Sampling(max_tokens=self.max_tokens))
         speeds = self._alternated(Side(engine, setup.task, model, prompts, strategy), num_replicas)

@@ -23,6 +23,7 @@ import pyarrow as pa
 from scaling_exp.bench.result import Result, Row, Setup
 from scaling_exp.experiment import jobs_of, with_known
 from scaling_exp.generation import Forest, Strategy
+from scaling_exp.grading import Exact
 from scaling_exp.models import Model
 from scaling_exp.store import (
     DRAWS,
@@ -129,8 +130,9 @@ class FirstWord:
     def read(self, text: str) -> str | None:
         return text.split(" ", 1)[0] or None
 
-    def grade(self, problem: Problem, answer: str) -> bool:
-        return answer == problem.answer
+    @property
+    def grader(self) -> Exact:
+        return Exact()
 
 
 def make_pool(made: Made) -> None:

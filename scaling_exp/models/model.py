@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from math import prod
 from pathlib import Path as FilePath
+from typing import Any
 
 from tokenizers import Tokenizer
 
 from scaling_exp.models.architecture import attention_shapes, num_experts_of
-from scaling_exp.types import Architecture, ModelFacts, Tokens, UserError
+from scaling_exp.types import Architecture, Chat, ModelFacts, Problem, Tokens, UserError
 
 INPUT_EMBEDDINGS = ("embed_tokens.weight", "embed_in.weight", "wte.weight")
 OUTPUT_EMBEDDINGS = ("lm_head.weight", "embed_out.weight")
@@ -93,12 +94,12 @@ class Model:
         """Equal for two models whose weights can be swapped inside one engine."""
         return json.dumps(self.config, sort_keys=True)
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of prompts, without special tokens.
+    def encode(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[Tokens]:
+        """Token ids of texts.
 
         Raises UserError when a prompt has words that the model does not know.
         """
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
         unknown = self._tokenizer.token_to_id(str(getattr(self._tokenizer.model, "unk_token", "")))
         for text, encoding in zip(texts, encodings, strict=True):
             if unknown is not None and unknown in encoding.ids:
@@ -107,6 +108,45 @@ class Model:
                     " the task and the ladder do not match"
                 )
         return [tuple(encoding.ids) for encoding in encodings]
+
+    def prompts(self, problems: Sequence[Problem]) -> list[Tokens]:
+        """Token ids that problems are asked with: text with the tokenizer's special tokens, chats through the model's
+        chat template.
+
+        Raises UserError for a chat when the model has no template.
+        """
+        chats = [each.chat for each in problems if each.chat]
+        if not chats:
+            return self.encode([each.prompt for each in problems], add_special_tokens=True)
+        rendered = iter(self.encode([self._render(chat) for chat in chats]))
+        texts = [each.prompt for each in problems if not each.chat]
+        plain = iter(self.encode(texts, add_special_tokens=True))
+        return [next(rendered) if each.chat else next(plain) for each in problems]
+
+    def _render(self, chat: Chat) -> str:
+        """A chat as the model's template writes it, up to where the model goes on."""
+        if not self._templates.chat_template:
+            raise UserError(
+                f"model {self.name} has no chat template: ask it in plain text (task.prompt.chat=false)"
+            )
+        thinking = {} if chat.thinking is None else {"enable_thinking": chat.thinking}
+        return self._templates.apply_chat_template(
+            [asdict(each) for each in chat.messages],
+            tokenize=False,
+            add_generation_prompt=True,
+            **thinking,
+        )
+
+    @cached_property
+    def _templates(self) -> Any:
+        """transformers' view of the tokenizer, which alone renders every template as its author meant."""
+        try:
+            from transformers import AutoTokenizer
+        except ImportError:
+            raise UserError(
+                f"model {self.name}: chat templates need transformers: pip install transformers"
+            ) from None
+        return AutoTokenizer.from_pretrained(self.path, trust_remote_code=False)
 
     def decode(self, tokens: Tokens) -> str:
         """Text of token ids, special tokens left out."""

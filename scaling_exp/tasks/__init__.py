@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from scaling_exp.grading import Grader
 from scaling_exp.tasks.arithmetic import SumsAndProducts
+from scaling_exp.tasks.questions import Questions
 from scaling_exp.types import Problem
 
 
@@ -15,14 +17,18 @@ class Task(Protocol):
         ...
 
     def read(self, text: str) -> str | None:
-        """The answer that a completion gives; None when it gives none."""
+        """The answer that a completion gives, in the form that votes count; None when it gives none.
+
+        It runs beside the engine, so it must be quick for any text.
+        """
         ...
 
-    def grade(self, problem: Problem, answer: str) -> bool:
-        """Whether an answer is right."""
+    @property
+    def grader(self) -> Grader:
+        """Who says whether an answer is right, after drawing."""
         ...
 
 
-TASKS = {"sums_and_products": SumsAndProducts}
+TASKS = {"sums_and_products": SumsAndProducts, "questions": Questions}
 
-__all__ = ["TASKS", "SumsAndProducts", "Task"]
+__all__ = ["TASKS", "Questions", "SumsAndProducts", "Task"]

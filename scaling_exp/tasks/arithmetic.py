@@ -24,6 +24,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from scaling_exp.grading import Exact
 from scaling_exp.types import Problem
 
 # Axis suffixes: R rows (problems), N terms of a problem, T words.
@@ -122,9 +123,10 @@ class SumsAndProducts:
         worked = WORKED.fullmatch(" ".join(text.split()))
         return f"{worked[1]} {worked[2]}" if worked else None
 
-    def grade(self, problem: Problem, answer: str) -> bool:
-        """Exact: sum and product must be right."""
-        return answer == problem.answer
+    @property
+    def grader(self) -> Exact:
+        """Sum and product must be right."""
+        return Exact()
 
     def solution(self, problem: Problem) -> str:
         """One worked path to the answer of a problem: terms in the order of the prompt."""

@@ -1,0 +1,20 @@
+"""From a row of a data set to a question. `kind:` chooses from `ROWS`."""
+
+from typing import Protocol, runtime_checkable
+
+from scaling_exp.tasks.question import Question
+from scaling_exp.tasks.source import Row
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """How a data set writes its questions. Frozen and picklable."""
+
+    def question(self, row: Row, at: int) -> Question:
+        """The question in row number `at`. Raises UserError that names the column when the row is not like that."""
+        ...
+
+
+ROWS: dict[str, type] = {}
+
+__all__ = ["ROWS", "Rows"]
