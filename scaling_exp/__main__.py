@@ -30,6 +30,7 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
               python -m scaling_exp plan +experiment=quickstart strategies.sampling.num_samples=256
   report    analyse and draw a finished run again; needs neither engine nor Ray
               python -m scaling_exp report runs/quickstart-1a2b3c4d [analysis.confidence=0.9 ...]
+              python -m scaling_exp report runs/quickstart-1a2b3c4d --regrade [task.grader.seconds=20 ...]
   compare   put runs side by side: curves, paired differences, what was configured differently
               python -m scaling_exp compare runs/quickstart-1a2b3c4d runs/deeper-5e6f7a8b
   import    bring in data that others made, as a run to report
@@ -162,7 +163,12 @@ def bench(arguments: list[str]) -> None:
 
 
 def report(arguments: list[str]) -> None:
-    """Analyse and draw a finished run again."""
+    """Analyse and draw a finished run again; with --regrade its answers are read and graded again before."""
+    if "--regrade" in arguments:
+        arguments = [each for each in arguments if each != "--regrade"]
+        changes = [each for each in arguments if each.startswith("task.")]
+        arguments = [each for each in arguments if each not in changes]
+        telling_mistakes(lambda: _regrade(arguments, changes))
 
     def redraw_with(changed: Mapping[str, Any]) -> None:
         from scaling_exp.report import redraw
@@ -186,6 +192,23 @@ def report(arguments: list[str]) -> None:
         compose("report", arguments[1:], "report", task)
     else:
         telling_mistakes(lambda: redraw_with({}))
+
+
+def _regrade(arguments: list[str], changes: list[str]) -> None:
+    """Grade a run again, by its own task with some of its keys changed."""
+    from omegaconf import OmegaConf
+
+    from scaling_exp.regrade import regrade, task_config_of
+    from scaling_exp.store import RunFolder
+    from scaling_exp.types import UserError
+
+    if not arguments or not FilePath(arguments[0]).is_dir():
+        raise UserError("report wants a run's folder first, before --regrade")
+    folder = RunFolder(FilePath(arguments[0]))
+    task = OmegaConf.merge({"task": dict(task_config_of(folder))}, OmegaConf.from_dotlist(changes))
+    config = OmegaConf.to_container(task)
+    assert isinstance(config, dict)
+    print(regrade(folder, config["task"]), file=sys.stderr)
 
 
 COMPARE_USAGE = """\

@@ -265,6 +265,7 @@ def write_manifest(
             "kind": type(experiment.task).__name__,
             "num_problems": len(problems),
             "fingerprint": sha256(repr(problems).encode()).hexdigest()[:16],
+            "grader": experiment.task.grader.version,
         },
         "analysis": record_settings(experiment.analysis),
         "adaptive": [
