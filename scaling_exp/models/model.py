@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from hashlib import blake2b
-from math import prod
+from math import nan, prod
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -28,19 +28,28 @@ EDGE_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class Model:
-    """One model to draw from: a name for plots, a folder of weights and what its pre-training consumed."""
+    """One model to draw from: a name for plots, where its weights are, and what its pre-training consumed.
+
+    `path` is a folder, or an id of the Hugging Face Hub, taken at `revision`. `dtype` and `quantization` are vLLM's,
+    and None leaves them to the engine. `pretraining_tokens` None when D is not known: it then takes part in no trade.
+    """
 
     name: str
     path: str
-    pretraining_tokens: int
+    pretraining_tokens: int | None = None
     unique_tokens: int | None = None
     pretraining_loss: float | None = None
+    revision: str | None = None
+    family: str = ""
+    is_distilled: bool = False
+    dtype: str | None = None
+    quantization: str | None = None
 
     def __post_init__(self) -> None:
-        if self.pretraining_tokens < 1:
+        if self.pretraining_tokens is not None and self.pretraining_tokens < 1:
             raise UserError(
-                f"pretraining_tokens of model {self.name} is {self.pretraining_tokens}; without D > 0"
-                " there is no pre-training compute to trade"
+                f"pretraining_tokens of model {self.name} is {self.pretraining_tokens}; give D > 0, or null"
+                " when it is not known"
             )
 
     @cached_property
@@ -54,9 +63,11 @@ class Model:
         return ModelFacts(
             self.name,
             self._architecture(),
-            self.pretraining_tokens,
+            nan if self.pretraining_tokens is None else self.pretraining_tokens,
             unique_tokens=self.unique_tokens,
             pretraining_loss=self.pretraining_loss,
+            family=self.family,
+            is_distilled=self.is_distilled,
         )
 
     @cached_property
