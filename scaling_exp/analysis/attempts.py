@@ -72,8 +72,8 @@ def fold(
 ) -> list[Attempts]:
     """One `Attempts` per (model, strategy) from a table with one row per sample, models by pre-training compute.
 
-    Columns: `SAMPLE_COLUMNS`; where known also answer, score, truncated and `TOKEN_COLUMNS`. An answer's class is its
-    text; several right ones compete, as they would in a user's vote. `adaptive` names the strategies that decide
+    Columns: `SAMPLE_COLUMNS`; where known also answer, outcome, score, truncated and `TOKEN_COLUMNS`. An answer's class
+    is its text; several right ones compete, as they would in a user's vote. `adaptive` names the strategies that decide
     themselves how much to draw; `seconds_per_output_token` are accelerator seconds by model, where they were measured.
     Raises ValueError for missing columns or values, a model without facts, facts without samples, a problem missing
     somewhere, and a sample that occurs twice.
@@ -243,8 +243,15 @@ def _fold_samples(part: _Part, kinds: dict[str, Kind]) -> Attempts:
         output_tokens_P=part.sums(output_S) / num_samples_P,
         costs=part.costs(problem_S, prompt_S[part.starts_P], output_S),
         truncated_share=float(part.column("truncated").mean()),
-        unparsable_share=float(np.mean(answer_S < 0)) if votes else float("nan"),
+        unparsable_share=_unparsable_share(part, answer_S) if votes else float("nan"),
     )
+
+
+def _unparsable_share(part: _Part, answer_S: IntArray) -> float:
+    """Samples without an answer, or with one that the grader could make nothing of."""
+    if "outcome" in part.rows:
+        return float((part.rows["outcome"] == "unparsable").mean())
+    return float(np.mean(answer_S < 0))
 
 
 def _fold_counts(part: _Part, kinds: dict[str, Kind]) -> Attempts:

@@ -79,7 +79,7 @@ def _glance(rows: Mapping[str, Row], models: pd.DataFrame, manifest: Row) -> str
         ("Pre-emptions", sum(preemptions) if preemptions else None, wording.whole, True),
         ("Jobs set aside", num_set_aside, wording.whole, True),
         ("Truncated samples", _share(models, "truncated_share"), wording.percent, True),
-        ("Without an answer", _share(models, "unparsable_share"), wording.percent, True),
+        ("Without a gradable answer", _share(models, "unparsable_share"), wording.percent, True),
     ]
     items = "".join(_stat(*each) for each in numbers)
     return f'<dl class="glance">{items}</dl>'
