@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 
 from scaling_exp.generation import Forest, Strategy, Stream, grow, path_name
 from scaling_exp.grading import NO_ANSWER, Grading
-from scaling_exp.store import Pool, RunFolder, StoreError, completions, stream_of
+from scaling_exp.store import (
+    KNOWN_COLUMNS,
+    Pool,
+    RunFolder,
+    StoreError,
+    completions,
+    stream_of,
+)
 from scaling_exp.survey import Prompted
 from scaling_exp.tasks import Task
 from scaling_exp.types import Completion, Grade, Path, Problem, Tokens
@@ -54,7 +61,10 @@ SAMPLES = pa.schema(
         ("is_correct", pa.bool_()),
         ("outcome", pa.string()),
         ("truncated", pa.bool_()),
-        *((f"num_{name}_tokens", pa.int32()) for name in ("prompt", "cached", "output")),
+        *(
+            (f"num_{name}_tokens", pa.int32())
+            for name in ("prompt", "cached", "output", "reasoning")
+        ),
         ("text", pa.string()),
         ("seed", pa.int64()),
         ("key", pa.string()),
@@ -75,10 +85,7 @@ ENGINES = pa.schema(
     ]
 )
 """One row for every time that a replica held a model."""
-REPLAYED = (
-    *("root", "stream", "sample", "tokens", "finish_reason", "num_cached_tokens"),
-    *("seed", "key"),
-)
+REPLAYED = (*KNOWN_COLUMNS, "seed", "key")
 
 
 def write_tables(
@@ -223,7 +230,7 @@ class Replayed:
                 for node in mine
             ],
             [len(node.forced) for _, mine in nodes for node in mine],
-            [len(node.completion.tokens) for _, mine in nodes for node in mine],
+            [node.completion.num_output_tokens for _, mine in nodes for node in mine],
             self.draws["key"].take(rows),
         ]
         return pa.table(columns, TRACES)
@@ -248,14 +255,20 @@ class Replayed:
             [each.is_correct for each in given],
             [each.outcome for each in given],
             _equals(self.draws["finish_reason"].take(rows), "length"),
-            prompt_tokens.astype(np.int32),
+            self._counted("prompt", rows, prompt_tokens.tolist()),
             self.draws["num_cached_tokens"].take(rows),
-            [len(tokens) for tokens in generated],
+            self._counted("output", rows, [len(tokens) for tokens in generated]),
+            self.draws["num_reasoning_tokens"].take(rows),
             [self.text(tokens) for tokens in generated],
             self.draws["seed"].take(rows),
             self.draws["key"].take(rows),
         ]
         return pa.table(columns, SAMPLES)
+
+    def _counted(self, what: str, rows: Sequence[int], here: Sequence[int]) -> pa.ChunkedArray:
+        """Tokens as the server of each row's draw counted them, as they are counted `here` where none did."""
+        billed = self.draws[f"num_billed_{what}_tokens"].take(rows)
+        return pc.call_function("coalesce", [billed, pa.array(here, pa.int32())])
 
     def _names(self, counts: Sequence[int], *, with_level: bool) -> list[pa.Array]:
         """The columns that are the same for all rows of a forest."""

@@ -46,15 +46,33 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Billed:
+    """Tokens of one draw as a server counts them, whose tokenizer is not known here.
+
+    Reasoning tokens are among the output tokens; None where the server does not tell them apart.
+    """
+
+    num_prompt_tokens: int
+    num_output_tokens: int
+    num_reasoning_tokens: int | None
+
+
+@dataclass(frozen=True)
 class Completion:
     """What an engine returned for one draw.
 
-    `num_cached_tokens` counts the prefix tokens whose keys and values came from the prefix cache.
+    `num_cached_tokens` counts the prefix tokens whose keys and values came from the prefix cache. Where `billed` is
+    given, `tokens` stand for the text only, and the draw is counted and paid as it says.
     """
 
     tokens: Tokens
     finish_reason: FinishReason
     num_cached_tokens: int = 0
+    billed: Billed | None = None
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.tokens) if self.billed is None else self.billed.num_output_tokens
 
 
 @dataclass(frozen=True)
@@ -159,6 +177,8 @@ class ModelFacts:
     """Models of one family differ in size and data only."""
     is_distilled: bool = False
     """Pruned or distilled from a larger model, so that 6ND understates what it took."""
+    hosted_as: str = ""
+    """`provider/model`: what price lists call a model that is paid by the token; empty for weights of one's own."""
 
     @property
     def pretraining_flops(self) -> float:

@@ -97,7 +97,7 @@ class Worker:
         self.report = Report(mistake=report.mistake, bug=report.bug, death=report.death)
         draws, self.draws = self.draws, []
         report.draws, report.num_draws = encode(draws) if draws else b"", len(draws)
-        report.num_output_tokens = sum(len(draw.completion.tokens) for draw in draws)
+        report.num_output_tokens = sum(draw.completion.num_output_tokens for draw in draws)
         report.num_wanted = max(0, self._lookahead() - self.num_queued)
         report.num_free = max(0, self.gate.target - self.gate.num_in_flight)
         report.num_queued = self.num_queued

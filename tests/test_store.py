@@ -35,7 +35,7 @@ from scaling_exp.store import (
     known_by_root,
     stream_of,
 )
-from scaling_exp.types import Completion, Sampling
+from scaling_exp.types import Billed, Completion, Sampling
 
 SAMPLED = Sampling(max_tokens=8)
 GREEDY = Sampling(max_tokens=8, temperature=0.0)
@@ -115,6 +115,21 @@ def test_draws_come_back_as_they_were(tmp_path):
     assert pooled(store, "another model") == {}
     assert pooled(store, roots=[]) == {}
     assert pooled(Store(tmp_path / "nowhere")) == {}
+
+
+def test_what_a_server_charged_comes_back_with_the_draw_and_beside_draws_that_none_counted(
+    tmp_path,
+):
+    store = Store(tmp_path)
+    charges = [Billed(30, 9, 4), Billed(31, 8, None), None]
+    draws = [
+        each._replace(completion=replace(each.completion, billed=billed))
+        for each, billed in zip(map(draw, range(3)), charges, strict=True)
+    ]
+    write(store, "a", draws)
+    write(store, "b", [draw(3)])
+    assert pooled(store) == as_pooled([*draws, draw(3)])
+    assert [each.completion.num_output_tokens for each in draws] == [9, 8, 3]
 
 
 def test_the_pool_is_the_union_of_all_runs(tmp_path):

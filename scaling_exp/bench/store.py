@@ -34,6 +34,7 @@ from scaling_exp.store import (
     encode,
     sampling_json,
 )
+from scaling_exp.store.draws import BILLED
 from scaling_exp.store.journal import SEAL_BYTES
 from scaling_exp.store.parts import token_lists, write_part
 from scaling_exp.strategies import AdaptiveVoting, ParallelSampling
@@ -172,6 +173,7 @@ def _synthetic(prompted: Prompted, num_samples: int) -> pa.Table:
         "tokens": pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens)),
         "finish_reason": _same("stop", num_rows),
         "num_cached_tokens": pa.array(np.zeros(num_rows, np.int32)),
+        **{name: pa.nulls(num_rows, pa.int32()) for name in BILLED},
     }
     return pa.table(columns, DRAWS)
 

@@ -17,11 +17,12 @@ from scaling_exp.store.draws import DRAWS, Draw, Known, draw_key, encode, sampli
 from scaling_exp.store.files import StoreError
 from scaling_exp.store.folder import RunFolder, Store
 from scaling_exp.store.journal import Journal
-from scaling_exp.store.parts import Index, Pool, completions, known_by_root
+from scaling_exp.store.parts import KNOWN_COLUMNS, Index, Pool, completions, known_by_root
 from scaling_exp.store.sources import Pooled, Replay
 
 __all__ = [
     "DRAWS",
+    "KNOWN_COLUMNS",
     "Draw",
     "Index",
     "Journal",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from hashlib import blake2b
@@ -26,6 +26,8 @@ from scaling_exp.types import Completion, Path, Sampling, Tokens
 Known = dict[int, dict[int, Completion]]
 """Finished draws of one root: by stream, then by sample."""
 
+BILLED = ("num_billed_prompt_tokens", "num_billed_output_tokens", "num_reasoning_tokens")
+"""Columns of `Completion.billed`, null where it is None."""
 DRAWS = pa.schema(
     [
         ("key", pa.string()),
@@ -41,6 +43,7 @@ DRAWS = pa.schema(
         ("tokens", pa.list_(pa.int32())),
         ("finish_reason", pa.string()),
         ("num_cached_tokens", pa.int32()),
+        *((name, pa.int32()) for name in BILLED),
     ]
 )
 
@@ -129,6 +132,7 @@ def encode(draws: Sequence[Draw]) -> bytes:
         ),
         pa.array([each.finish_reason for each in completions]),
         pa.array([each.num_cached_tokens for each in completions], pa.int32()),
+        *_billed(completions),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=DRAWS).serialize().to_pybytes()
 
@@ -158,6 +162,21 @@ class _Shared(NamedTuple):
             array("i", stream.prefix).tobytes(),
             array("q", stream.prefix).tobytes(),
         )
+
+
+def _billed(completions: Sequence[Completion]) -> Iterator[pa.Array]:
+    """The columns of `BILLED`."""
+    billed = [each.billed for each in completions]
+    if not any(billed):
+        yield from (pa.nulls(len(billed), pa.int32()) for _ in BILLED)
+        return
+    counts = [
+        (each.num_prompt_tokens, each.num_output_tokens, each.num_reasoning_tokens)
+        if each
+        else (None, None, None)
+        for each in billed
+    ]
+    yield from (pa.array(column, pa.int32()) for column in zip(*counts, strict=True))
 
 
 def _lists(lengths: Sequence[int], values: bytes | np.ndarray) -> pa.ListArray:

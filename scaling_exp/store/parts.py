@@ -22,14 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scaling_exp.store.draws import DRAWS, Known
+from scaling_exp.store.draws import BILLED, DRAWS, Known
 from scaling_exp.store.files import StoreError, locked, replacing
-from scaling_exp.types import Completion, Tokens
+from scaling_exp.types import Billed, Completion, Tokens
 
 ROWS_PER_GROUP = 8192
 """Few enough that a handful of roots costs milliseconds, enough that ten million draws have a small footer."""
 ORDER = ("fingerprint", "root", "stream", "sample")
-KNOWN_COLUMNS = ("root", "stream", "sample", "tokens", "finish_reason", "num_cached_tokens")
+SAID = ("tokens", "finish_reason", "num_cached_tokens", *BILLED)
+"""What a completion is made of."""
+KNOWN_COLUMNS = ("root", "stream", "sample", *SAID)
 NAMES = ("model", "fingerprint", "root", "sampling", "finish_reason")
 """Columns of few distinct values, kept as dictionaries on disk and in memory."""
 Ints = npt.NDArray[np.int64]
@@ -286,8 +288,16 @@ def completions(table: pa.Table) -> list[Completion]:
     """What each row of a table of draws says; rows that say the same share one object."""
     columns = (table[name].to_pylist() for name in ("finish_reason", "num_cached_tokens"))
     made: dict[tuple, Completion] = {}
-    rows = zip(token_lists(table), *columns, strict=True)
+    rows = zip(token_lists(table), *columns, _billed(table), strict=True)
     return [made[row] if row in made else made.setdefault(row, Completion(*row)) for row in rows]
+
+
+def _billed(table: pa.Table) -> list[Billed | None]:
+    """What a server charged for each row's draw; None for those that no server counted."""
+    if table[BILLED[0]].null_count == table.num_rows:
+        return [None] * table.num_rows
+    rows = zip(*(table[name].to_pylist() for name in BILLED), strict=True)
+    return [None if row[0] is None else Billed(*row) for row in rows]
 
 
 def token_lists(table: pa.Table) -> list[Tokens]:
