@@ -31,6 +31,10 @@ class Sampling:
     top_k: int = 0
     min_p: float = 0.0
     stop_token_ids: Tokens = ()
+    stop: tuple[str, ...] = ()
+    """Texts that end the continuation; the tokens that complete one are part of it."""
+    max_thinking_tokens: int | None = None
+    """After so many tokens of thinking its end is forced; None: no limit of its own."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -43,6 +47,12 @@ class Sampling:
             raise ValueError(f"sampling.min_p is {self.min_p}; it must be in [0, 1]")
         if self.top_k < 0:
             raise ValueError(f"sampling.top_k is {self.top_k}; it must be 0 (all) or more")
+        if "" in self.stop:
+            raise ValueError("sampling.stop has an empty text; it would end everything at once")
+        if self.max_thinking_tokens is not None and self.max_thinking_tokens < 0:
+            raise ValueError(
+                f"sampling.max_thinking_tokens is {self.max_thinking_tokens}; it must be 0 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -179,6 +189,16 @@ class ModelFacts:
     """Pruned or distilled from a larger model, so that 6ND understates what it took."""
     hosted_as: str = ""
     """`provider/model`: what price lists call a model that is paid by the token; empty for weights of one's own."""
+    source: str = ""
+    """Where the weights are from: a folder, or an id of the Hub and its commit."""
+    dtype: str | None = None
+    """In which an engine computed; None where that is not known."""
+    quantization: str | None = None
+    """How the weights are quantised; None for plain ones."""
+    bytes_per_parameter: float | None = None
+    """Of quantised weights, their scales and what stays plain among them."""
+    arithmetic: Literal["float8", "float4"] | None = None
+    """In which quantised weights are multiplied; None: in that of plain ones."""
 
     @property
     def pretraining_flops(self) -> float:

@@ -23,6 +23,9 @@ import pyarrow as pa
 from scaling_exp.generation import Stream, path_name
 from scaling_exp.types import Completion, Path, Sampling, Tokens
 
+ADDED_LATER = {"stop": (), "max_thinking_tokens": None}
+"""Fields of `Sampling` that came after keys were made, at what changes nothing."""
+
 Known = dict[int, dict[int, Completion]]
 """Finished draws of one root: by stream, then by sample."""
 
@@ -89,8 +92,12 @@ def _hash_of_kind(fingerprint: str, sampling: Sampling) -> blake2b:
 
 @lru_cache(maxsize=4096)
 def sampling_json(sampling: Sampling) -> str:
-    """Canonical text of a `Sampling`."""
-    return json.dumps(asdict(sampling), sort_keys=True)
+    """Canonical text of a `Sampling`, in which `ADDED_LATER` only stand when they are used: keys outlive their absence."""
+    settings = asdict(sampling)
+    for name, unused in ADDED_LATER.items():
+        if settings[name] == unused:
+            del settings[name]
+    return json.dumps(settings, sort_keys=True)
 
 
 def stream_of(fingerprint: str, stream: Stream) -> int:
