@@ -1,27 +1,188 @@
-"""Where the rows of a data set are: a file on this machine, or a data set of the Hub at a fixed revision."""
+"""Where the rows of a data set are: a file or folder on this machine, or a data set of the Hub at a fixed revision.
+
+Files of the Hub come into its own cache (HF_HOME) and are read from there like local ones, so that both give the same
+rows, and what is in the cache needs no network. `datasets` says which files a subset and a split are; no code of a data
+set is ever run. It knows nothing of what the rows mean.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, partial
+from pathlib import Path as FilePath
 
-Row = Mapping[str, Any]
+from scaling_exp.schema import unknown
+from scaling_exp.tasks.files import Row, read_all
+from scaling_exp.types import UserError
+
+__all__ = ["Row", "Source"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """`path` is a local JSONL, JSON, CSV or Parquet file (also compressed); without one the rows come from the Hub."""
+    """Rows of a data set of the Hub, or of `path` instead, a local file or a folder like the one on the Hub.
+
+    `subset` and `split` choose among what a repository declares. `files` names them itself (`test/*.jsonl`), where a
+    repository declares nothing or only a few of its files are wanted. Of a single file in `path` all rows are taken.
+    """
 
     hub: str | None = None
     subset: str | None = None
     split: str | None = None
     revision: str | None = None
+    """A commit; null takes the newest and says which."""
     path: str | None = None
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.hub is None and self.path is None:
+            raise ValueError(
+                "task.source.path is missing: the file with the questions, e.g. task.source.path=questions.jsonl"
+            )
+        if self.hub is not None and self.hub.count("/") != 1:
+            raise ValueError(f"task.source.hub is {self.hub!r}; it is OWNER/NAME")
 
     def rows(self) -> Sequence[Row]:
         """All rows, in the order of the data set.
 
         Raises UserError that says which file to put where when they cannot be had.
         """
-        raise NotImplementedError
+        found = self._from_hub() if self.path is None else FilePath(self.path).expanduser()
+        if not found.exists():
+            raise UserError(f"task.source.path: {found} does not exist{self._or_download()}")
+        files = [found] if found.is_file() else self._files_in(found)
+        rows = read_all(files)
+        if not rows:
+            raise UserError(f"task.source: {', '.join(map(str, files))} has no rows")
+        return rows
+
+    def _from_hub(self) -> FilePath:
+        """The folder of the data set's commit in the Hub's cache, whose name is the commit."""
+        from huggingface_hub import errors
+
+        assert self.hub is not None
+        try:
+            with _quiet():
+                folder = self._snapshot(self.hub)
+        except errors.GatedRepoError:
+            raise UserError(
+                f"task.source.hub: {self.hub} is gated: accept its terms on its page on the Hub and log in with"
+                f" `hf auth login`{self._or_download()}"
+            ) from None
+        except errors.RepositoryNotFoundError:
+            raise UserError(
+                f"task.source.hub: the Hub has no data set {self.hub}, or it is private and wants `hf auth login`"
+            ) from None
+        except errors.RevisionNotFoundError:
+            raise UserError(
+                f"task.source.revision: {self.hub} has no revision {self.revision}"
+            ) from None
+        except errors.HFValidationError as error:
+            raise UserError(f"task.source.hub is {self.hub!r}: {error}") from None
+        except (errors.HTTPError, OSError):  # pyright: ignore[reportPrivateImportUsage]
+            raise UserError(
+                f"task.source: {self.hub}{self._at()} is not in the cache and the Hub cannot be reached"
+                f"{self._or_download()}"
+            ) from None
+        if folder.name != self.revision:
+            _say_commit(self.hub, folder.name)
+        return folder
+
+    def _snapshot(self, hub: str) -> FilePath:
+        """The commit from the cache, and only what is not there from the Hub."""
+        from huggingface_hub import HfApi, errors, snapshot_download
+
+        get = partial(
+            snapshot_download,
+            hub,
+            repo_type="dataset",
+            revision=self.revision,
+            allow_patterns=list(self.files) or None,
+        )
+        if self.revision is not None and re.fullmatch("[0-9a-f]{40}", self.revision):
+            with suppress(errors.LocalEntryNotFoundError):
+                return FilePath(get(local_files_only=True))
+            # Where the Hub cannot be reached this fails at once, and a snapshot after half a minute of trying.
+            HfApi().dataset_info(hub, revision=self.revision)
+        return FilePath(get())
+
+    def _files_in(self, folder: FilePath) -> list[FilePath]:
+        if not self.files:
+            return self._declared(folder)
+        found = sorted({each for pattern in self.files for each in folder.glob(pattern)})
+        if not found:
+            raise UserError(f"task.source.files: no {', '.join(self.files)} in {folder}")
+        return found
+
+    def _declared(self, folder: FilePath) -> list[FilePath]:
+        """The files of a subset and a split, by the folder's README or by their names."""
+        from datasets import get_dataset_config_names, load_dataset_builder
+
+        try:
+            with _quiet():
+                subsets = get_dataset_config_names(str(folder))
+                subset = _one_of("subset", self.subset, subsets)
+                builder = load_dataset_builder(str(folder), subset)
+        except FileNotFoundError:
+            raise UserError(
+                f"task.source: {folder} holds no files that `datasets` knows; name them: task.source.files=[...]"
+            ) from None
+        splits = builder.config.data_files or {}
+        split = _one_of("split", self.split, list(map(str, splits)))
+        return [FilePath(each) for each in splits[split]]
+
+    def _at(self) -> str:
+        return "" if self.revision is None else f" at {self.revision}"
+
+    def _or_download(self) -> str:
+        """How else the rows can be had."""
+        if self.hub is None:
+            return ""
+        revision = "" if self.revision is None else f" --revision {self.revision}"
+        return (
+            f"; get it with `hf download {self.hub} --repo-type dataset{revision}` where there is a network (the cache"
+            f" is HF_HOME), or name a file that holds its rows: task.source.path=FILE"
+        )
+
+
+def _one_of(what: str, wanted: str | None, there: Sequence[str]) -> str:
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted is None:
+        raise UserError(f"task.source.{what} is missing; it is one of {', '.join(there)}")
+    if wanted not in there:
+        raise UserError(
+            f"{unknown(f'task.source.{what}', wanted, there)} (there is {', '.join(there)})"
+        )
+    return wanted
+
+
+@cache
+def _say_commit(hub: str, commit: str) -> None:
+    """Once a process: what a data set without a fixed revision was."""
+    print(
+        f"{hub} is taken at its newest commit; to fix it: task.source.revision={commit}",
+        file=sys.stderr,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars of the Hub's libraries."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    was_disabled = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not was_disabled:
+            enable_progress_bars()
