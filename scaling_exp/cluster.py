@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 from unittest.mock import patch
 
@@ -31,7 +32,7 @@ from scaling_exp.dispatch import Job, ReplicaDied, Report, StartFailed
 from scaling_exp.engines import EngineConfig
 from scaling_exp.models import Model
 from scaling_exp.types import UserError
-from scaling_exp.watchdog import MARK, guard, new_mark
+from scaling_exp.watchdog import MARK, end_as_interrupted, guard, new_mark
 from scaling_exp.worker import Work, Worker
 
 POLL_SECONDS = 0.2
@@ -82,7 +83,12 @@ class Cluster:
             # Ray's daemons inherit the mark, and theirs from them.
             with patch.dict(os.environ, {MARK: mark}):
                 ray.init("local", num_cpus=self.num_cpus, include_dashboard=False, **quiet)
-            return
+        else:
+            self._join(quiet)
+        if current_thread() is main_thread():
+            end_as_interrupted()
+
+    def _join(self, quiet: Mapping[str, Any]) -> None:
         try:
             ray.init(self.address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:

@@ -41,6 +41,20 @@ def guard(mark: str) -> subprocess.Popen[bytes]:
     )
 
 
+def end_as_interrupted() -> None:
+    """From now on SIGTERM ends this process as Ctrl-C does: queues and clusters send it to what they stop or preempt.
+
+    To be called from the main thread, and again after `ray.init`, which sets a handler of its own.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def new_mark() -> str:
     """A mark that no other run has."""
     return uuid4().hex
