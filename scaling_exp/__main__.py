@@ -316,7 +316,7 @@ def compose(
     from scaling_exp.config import conf_folder, explain, register_resolvers
     from scaling_exp.types import UserError
 
-    register_resolvers()
+    register_resolvers(arguments)
     conf = str(conf_folder())
     sys.argv = [f"scaling_exp {verb}", *arguments]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +24,7 @@ from scaling_exp.pretraining import Recipe, Size, manifest_checkpoints
 from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, validate
 from scaling_exp.strategies import STRATEGIES
 from scaling_exp.tasks import TASKS, SumsAndProducts
-from scaling_exp.tracking import Tracking
+from scaling_exp.tracking import TRACKERS
 from scaling_exp.types import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 PACKAGE = FilePath(__file__).parent
 LADDERS = PACKAGE / "ladders"
+MULTIRUN = ("-m", "--multirun")
 
 
 def conf_folder() -> FilePath:
@@ -40,9 +42,18 @@ def conf_folder() -> FilePath:
     return checkout if (checkout / "config.yaml").is_file() else PACKAGE / "conf"
 
 
-def register_resolvers() -> None:
-    """Make `${scaling_exp.ladders:}` the folder of the ladders that travel with the package."""
+def register_resolvers(arguments: Sequence[str] = ()) -> None:
+    """Make `${scaling_exp.ladders:}` the folder of the ladders that travel with the package, and
+    `${scaling_exp.sweep:}` a name that all runs of one sweep share; empty where `arguments` ask for none."""
     OmegaConf.register_new_resolver("scaling_exp.ladders", lambda: str(LADDERS), replace=True)
+    OmegaConf.register_new_resolver("scaling_exp.sweep", lambda: _sweep(arguments), replace=True)
+
+
+def _sweep(arguments: Sequence[str]) -> str:
+    rest = sorted(each for each in arguments if each not in MULTIRUN)
+    if len(rest) == len(arguments):
+        return ""
+    return f"sweep-{sha256(' '.join(rest).encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ def experiment_from(node: DictConfig) -> Experiment:
             engine=of_kind(ENGINES, config["engine"], "engine"),
             cluster=validate(Cluster, config["cluster"], "cluster"),
             analysis=settings_from(config["analysis"]),
-            tracking=validate(Tracking, config["tracking"], "tracking"),
+            tracking=of_kind(TRACKERS, config["tracking"], "tracking"),
             config=config,
         )
     except UserError:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from scaling_exp.dispatch import Event, Report
 from scaling_exp.engines import Counters
+from scaling_exp.tracking.pulse import Drawn
 
 LINE_SECONDS = 5.0
 BAR_SECONDS = 0.1
@@ -77,6 +78,7 @@ class Tally:
     num_problems_finished: int = 0
     num_draws: int = 0
     num_output_tokens: int = 0
+    num_refused: int = 0
     shifts: list[Shift] = field(default_factory=list)
     first: float | None = None
     last: float = 0.0
@@ -85,6 +87,7 @@ class Tally:
         self.first = now if self.first is None else self.first
         self.last = now
         self.num_problems_finished += len(report.finished)
+        self.num_refused += len(report.refused)
         self.num_draws += report.num_draws
         self.num_output_tokens += report.num_output_tokens
 
@@ -223,6 +226,28 @@ class Display:
     def engine_rows(self) -> list[dict[str, Any]]:
         """For `engines.parquet`: one row for every time that a replica held a model."""
         return [shift.row() for shift in self.shifts.values()]
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began to draw."""
+        return self._now()
+
+    def drawn(self) -> Drawn:
+        """How far all models together have come."""
+        tallies = self.tallies.values()
+        counters = [each.report.counters for each in self.shifts.values()]
+        return Drawn(
+            seconds=self._now(),
+            num_draws=sum(each.num_draws for each in tallies),
+            num_problems=sum(each.num_problems_finished for each in tallies),
+            num_output_tokens=sum(each.num_output_tokens for each in tallies),
+            num_in_flight=sum(each.num_in_flight for each in tallies),
+            num_replicas=sum(each.ended is None for each in self.shifts.values()),
+            num_refused=sum(each.num_refused for each in tallies),
+            slot_steps=sum(each.slot_steps for each in counters),
+            slots_offered=sum(each.steps * each.num_slots for each in counters),
+            tokens_by_model={name: each.num_output_tokens for name, each in self.tallies.items()},
+        )
 
     @property
     def share_without_tokens(self) -> float | None:

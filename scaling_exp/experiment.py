@@ -23,7 +23,7 @@ import pyarrow as pa
 from scaling_exp.analysis import Analysis, AnalysisSettings
 from scaling_exp.analysis import record as record_settings
 from scaling_exp.cluster import Cluster, each_in_a_task
-from scaling_exp.dispatch import UNKNOWN, Dispatch, Job, SetAside
+from scaling_exp.dispatch import UNKNOWN, Dispatch, Event, Job, SetAside
 from scaling_exp.display import Display
 from scaling_exp.engines import EngineConfig
 from scaling_exp.environment import describe_environment
@@ -44,7 +44,8 @@ from scaling_exp.store import Journal, Pool, RunFolder, Store, known_by_root
 from scaling_exp.survey import Prompted, Survey, survey
 from scaling_exp.tables import ENGINES, write_tables
 from scaling_exp.tasks import Task
-from scaling_exp.tracking import Tracking
+from scaling_exp.tracking import Tracker
+from scaling_exp.tracking.view import View
 from scaling_exp.types import UserError
 from scaling_exp.worker import Work
 
@@ -62,7 +63,7 @@ class Experiment:
     engine: EngineConfig
     cluster: Cluster
     analysis: AnalysisSettings
-    tracking: Tracking
+    tracking: Tracker
     config: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -102,20 +103,19 @@ def run(experiment: Experiment, command: str) -> Finished:
     """
     folder, store = experiment.folder, experiment.pool_store
     set_aside: Sequence[SetAside] = ()
-    with folder.locked():
+    with View(experiment.tracking, folder, experiment.config) as view, folder.locked():
         store.recover()
         seen = store.parts()
         surveys = survey_pool(experiment)
         jobs = [job for each in surveys for job in jobs_of(each)]
         write_manifest(experiment, command)
         if jobs:
-            generated = generate(experiment, surveys, jobs, seen)
+            generated = generate(experiment, surveys, jobs, seen, view)
             set_aside = generated.set_aside
             write_manifest(experiment, command, generated)
         write_tables(folder, _answered(surveys, set_aside), experiment.strategies, experiment.task)
         analysis, page = redraw(folder)
-    if jobs or not (folder.path / "wandb").is_dir():
-        experiment.tracking.log(folder.path, analysis, experiment.config)
+        view.show(analysis)
     return Finished(analysis, page, set_aside)
 
 
@@ -163,6 +163,7 @@ def generate(
     surveys: Sequence[Survey],
     jobs: Sequence[Job],
     seen: frozenset[FilePath],
+    view: View,
 ) -> Generated:
     """Draw everything that is missing; `seen` are the parts that the surveys read."""
     largest_first = sorted(experiment.models, key=lambda model: -model.facts.pretraining_flops)
@@ -175,12 +176,17 @@ def generate(
     experiment.cluster.check_memory(experiment.engine, experiment.models)
     _tell_of_others(experiment.pool_store)
     with experiment.folder.journal(seen) as journal, Display(_expected(jobs)) as display:
+
+        def on_event(event: Event) -> None:
+            display.update(event)
+            view.look(display.seconds, display.drawn)
+
         dispatch = Dispatch(
             models=models,
             replicas=partial(experiment.cluster.replicas, work),
             with_known=partial(with_known, pools, journal),
             on_draws=journal.append,
-            on_event=display.update,
+            on_event=on_event,
         )
         set_aside = asyncio.run(dispatch.run(jobs))
     engines = pa.Table.from_pylist(display.engine_rows(), ENGINES)

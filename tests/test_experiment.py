@@ -21,7 +21,7 @@ from scaling_exp.store import Store, StoreError
 from scaling_exp.strategies import AdaptiveVoting, Greedy, ParallelSampling
 from scaling_exp.tasks import SumsAndProducts
 from scaling_exp.tasks.arithmetic import Level
-from scaling_exp.tracking import Tracking
+from scaling_exp.tracking import Disabled
 from scaling_exp.types import Sampling, UserError
 from scaling_exp.worker import LocalReplica
 
@@ -84,7 +84,7 @@ def experiment(store, num_samples=8, name="small", engine_respond=respond, **cha
         engine=Simulated(16, 0.01, 0.001, engine_respond),
         cluster=InProcess(),
         analysis=AnalysisSettings(num_bootstrap=100),
-        tracking=Tracking("disabled", "p"),
+        tracking=Disabled(),
         config={},
     )
     return replace(made, **changes)

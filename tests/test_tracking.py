@@ -1,24 +1,37 @@
-"""W&B shows what the tables hold: curves are written offline and read back with W&B's own reader."""
+"""W&B and TensorBoard show what the tables hold: written by the process beside a run, read back from the files."""
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
+import warnings
 from collections import defaultdict
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
 
 import pytest
 import synthetic_report as synthetic
 
-from scaling_exp.tracking import Tracking
+from scaling_exp.config import _sweep
+from scaling_exp.store import RunFolder
+from scaling_exp.tracking import Disabled, TensorBoard, WeightsAndBiases
+from scaling_exp.tracking.pulse import Drawn, Pulse
+from scaling_exp.tracking.view import View
 
 CONFIG = {"seed": 0, "task": {"kind": "made up", "num_problems": 6}}
+RUN_ID = "quickstart-1a2b3c4d"
+OFFLINE = WeightsAndBiases("offline", "scaling_exp")
 COLUMNS = {
-    "k": "k",
-    "accuracy/value": "accuracy",
+    "cost/samples": "k",
+    "accuracy/estimate": "accuracy",
     "accuracy/low": "accuracy_low",
     "accuracy/high": "accuracy_high",
-    "compute/inference_flops": "inference_flops",
-    "compute/output_tokens": "output_tokens",
+    "cost/inference_flops": "inference_flops",
+    "cost/output_tokens": "output_tokens",
 }
 
 
@@ -27,88 +40,242 @@ def analysis():
     return synthetic.analysis(synthetic.samples(synthetic.problems(6)))
 
 
+def made_up_run(parent):
+    folder = RunFolder(parent / RUN_ID)
+    folder.write_json("manifest", {**synthetic.manifest(), "models": []})
+    return folder
+
+
+def drawn(seconds, num_draws):
+    return Drawn(seconds, num_draws, num_draws // 4, 10 * num_draws, 3, 1, 0, 90, 100, {"4K": 10})
+
+
+def shown(tracker, folder, analysis):
+    """A run of two points that is shown; fails on a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with View(tracker, folder, CONFIG) as view:
+            for seconds in (0.0, 6.0, 12.0):
+                view.look(seconds, lambda at=seconds: drawn(at, int(at)))
+            view.show(analysis)
+
+
 @pytest.fixture(scope="module")
 def logged(analysis, tmp_path_factory):
-    """The number of curves that were logged, and the records of every W&B run by its name."""
-    folder = tmp_path_factory.mktemp("runs") / "quickstart-1a2b3c4d"
-    folder.mkdir()
-    num_curves = Tracking("offline", "scaling_exp").log(folder, analysis, CONFIG)
-    records = {}
-    for file in folder.glob("wandb/offline-run-*/*.wandb"):
-        lines = read_back(file)
-        (started,) = (line["run"] for line in lines if line["type"] == "run")
-        records[started["display_name"]] = lines
-    return num_curves, records
+    """A run shown twice, and the records of every W&B run by its name."""
+    folder = made_up_run(tmp_path_factory.mktemp("runs"))
+    shown(OFFLINE, folder, analysis)
+    ids = {run["run_id"] for run, _ in read_all(folder)}
+    shown(OFFLINE, folder, analysis)
+    return ids, {run["display_name"]: (run, lines) for run, lines in read_all(folder)}
 
 
-def read_back(file):
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def read_all(folder):
+    for file in folder.path.glob("wandb/offline-run-*/*.wandb"):
+        done = subprocess.run(
+            [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        (run,) = (line["run"] for line in lines if line["type"] == "run")
+        yield run, lines
+
+
+def items(lines):
+    return [line["history"]["item"] for line in lines if line["type"] == "history"]
+
+
+def artifacts(lines):
+    return [line["artifact"] for line in lines if line["type"] == "artifact"]
 
 
 def curves(analysis):
-    """Points of every curve over all levels, the cheapest first, by the name of its W&B run."""
     rows = defaultdict(list)
-    for row in analysis.curves.sort_values("inference_flops").to_dict("records"):
+    for row in analysis.curves.sort_values("k").to_dict("records"):
         if row["level"] == "all":
             rows[f"{row['model']}/{row['strategy']}/{row['selector']}"].append(row)
     return rows
 
 
-def test_there_is_a_run_for_every_curve_and_one_for_the_verdict(analysis, logged):
-    num_curves, records = logged
-    assert num_curves == len(curves(analysis)) > 0
-    assert set(records) == {"verdict", *curves(analysis)}
+def test_a_run_shown_again_has_the_same_ids_and_one_copy_of_each(logged):
+    ids, records = logged
+    assert {run["run_id"] for run, _ in records.values()} == ids
+    assert len(records) == len(ids)
+
+
+def test_there_is_a_run_for_every_curve_one_for_sampling_and_one_for_the_report(analysis, logged):
+    _, records = logged
+    assert set(records) == {"sampling", "report", *curves(analysis)}
+    assert {run["run_group"] for run, _ in records.values()} == {RUN_ID}
+    assert {run["job_type"] for run, _ in records.values()} == {"sampling", "report", "curve"}
 
 
 def test_the_values_of_every_curve_are_those_of_the_table(analysis, logged):
     _, records = logged
     for name, rows in curves(analysis).items():
-        points = [line["history"]["item"] for line in records[name] if line["type"] == "history"]
-        assert len(points) == len(rows)
-        for values, row in zip(points, rows, strict=True):
-            assert {key: values[key] for key in COLUMNS} == {
-                key: row[column] for key, column in COLUMNS.items()
-            }
-            assert values["compute/log10_inference_flops"] == math.log10(row["inference_flops"])
-            assert values["compute/log10_pretraining_flops"] == math.log10(row["pretraining_flops"])
+        for values, row in zip(items(records[name][1]), rows, strict=True):
+            assert {key: values[key] for key in COLUMNS} == pytest.approx(
+                {key: row[column] for key, column in COLUMNS.items()}
+            )
+            for axis in ("inference_flops", "output_tokens", "pretraining_flops"):
+                assert values[f"cost/log10_{axis}"] == pytest.approx(math.log10(row[axis]))
 
 
-def test_runs_are_grouped_and_carry_the_configuration(logged):
+def test_accuracy_is_drawn_against_compute(analysis, logged):
     _, records = logged
-    for name, lines in records.items():
-        (started,) = (line["run"] for line in lines if line["type"] == "run")
-        assert started["run_group"] == "quickstart-1a2b3c4d"
-        assert started["project"] == "scaling_exp"
-        shown = started["config"]["update"]
-        assert {key: shown[key] for key in CONFIG} == CONFIG
-        if name != "verdict":
-            assert "/".join(shown[key] for key in ("model", "strategy", "selector")) == name
+    name = next(iter(curves(analysis)))
+    steps = {
+        line["metric"]["glob_name"]: line["metric"]["step_metric"]
+        for line in records[name][1]
+        if line["type"] == "metric" and "step_metric" in line["metric"]
+    }
+    assert steps["accuracy/*"] == "cost/log10_inference_flops"
 
 
-def test_the_verdict_is_in_the_summary(analysis, logged):
+def test_live_points_of_both_sessions_are_shown(logged):
+    _, records = logged
+    points = items(records["sampling"][1])
+    assert [each["sampling/seconds"] for each in points] == [6, 12, 18, 24]
+    assert [each["sampling/draws"] for each in points] == [6, 12, 18, 24]
+    assert points[1]["sampling/tokens_per_second"] == pytest.approx(10.0)
+
+
+def test_lineage_goes_from_draws_to_curves_to_the_report(analysis, logged):
+    _, records = logged
+    for name in curves(analysis):
+        run, lines = records[name]
+        used = [each["name"] for each in artifacts(lines) if each.get("use_after_commit")]
+        made = [each["name"] for each in artifacts(lines) if not each.get("use_after_commit")]
+        assert (used, made) == ([f"draws-{RUN_ID}"], [f"curve-{run['run_id']}"])
+    used = [each for each in artifacts(records["report"][1]) if each.get("use_after_commit")]
+    assert len(used) == len(curves(analysis))
+
+
+def test_the_report_has_the_verdict_and_bounded_tables(analysis, logged):
     _, records = logged
     summary = {}
-    for line in records["verdict"]:
+    for line in records["report"][1]:
         if line["type"] == "summary":
             summary |= line["summary"]["update"]
     assert summary["verdict"] == " ".join(analysis.sentences)
+    assert summary["tables/curves.nrows"] == len(analysis.curves)
 
 
-def test_disabled_writes_nothing(analysis, tmp_path):
-    assert Tracking("disabled", "scaling_exp").log(tmp_path, analysis, CONFIG) == 0
-    assert list(tmp_path.iterdir()) == []
+def test_what_was_shown_last_is_not_shown_again(analysis, tmp_path):
+    folder = made_up_run(tmp_path)
+    with View(OFFLINE, folder, CONFIG) as view:
+        view.show(analysis)
+    with View(OFFLINE, folder, CONFIG) as view:
+        view.show(analysis)
+        assert view._aside._process is None
 
 
-def test_a_failure_of_wandb_costs_a_warning_and_not_the_run(analysis, tmp_path, monkeypatch):
-    def refuse(**_):
-        raise OSError("no space left on device")
+def test_disabled_starts_no_process_and_keeps_the_pulse(analysis, tmp_path):
+    folder = made_up_run(tmp_path)
+    shown(Disabled(), folder, analysis)
+    assert sorted(each.name for each in folder.path.iterdir()) == [
+        "manifest.json",
+        "sampling.jsonl",
+    ]
 
-    monkeypatch.setattr("wandb.init", refuse)
-    with pytest.warns(UserWarning, match="the run is not affected: no space left"):
-        assert Tracking("offline", "scaling_exp").log(tmp_path, analysis, CONFIG) == 0
+
+def test_tensorboard_writes_a_folder_for_every_card(analysis, tmp_path):
+    folder = made_up_run(tmp_path)
+    shown(TensorBoard(), folder, analysis)
+    found = {
+        str(file.parent.relative_to(folder.path / "tensorboard"))
+        for file in folder.path.glob("tensorboard/**/events.*")
+    }
+    assert found == {
+        "sampling/sampling",
+        "report/report",
+        *(f"curve/{name}" for name in curves(analysis)),
+    }
+
+
+def test_a_pulse_survives_a_line_that_was_cut_short(tmp_path):
+    pulse = Pulse.of(tmp_path)
+    pulse.begin()
+    pulse.beat(drawn(6.0, 6))
+    with pulse.file.open("a") as file:
+        file.write('{"sampling/seconds": 1')
+    again = Pulse.of(tmp_path)
+    again.begin()
+    assert [each["sampling/draws"] for each in again.points] == [6]
+    assert again.beat(drawn(6.0, 6))["sampling/draws"] == 12
+
+
+@contextmanager
+def server(status):
+    """A loopback server that answers every request with `status`, or with nothing at all when it is 0."""
+    is_over = Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            if not status:
+                is_over.wait(60)
+                return
+            self.send_response(status)
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    Thread(target=httpd.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{httpd.server_port}"
+    is_over.set()
+    httpd.shutdown()
+    httpd.server_close()
+
+
+@pytest.mark.parametrize("status", [0, 500])
+def test_a_server_that_hangs_or_fails_costs_a_warning_and_bounded_time(
+    status, analysis, tmp_path, monkeypatch
+):
+    folder = made_up_run(tmp_path)
+    with server(status) as url:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        view = View(WeightsAndBiases("online", "scaling_exp"), folder, CONFIG)
+        view._aside.patience_seconds = 5.0
+        started = time.monotonic()
+        with pytest.warns(UserWarning, match="the run is not affected"), view:
+            view.show(analysis)
+        assert time.monotonic() - started < 12
+
+
+def test_a_missing_key_costs_a_warning(analysis, tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = made_up_run(tmp_path)
+    with (
+        pytest.warns(UserWarning, match="the run is not affected"),
+        View(WeightsAndBiases("online", "scaling_exp"), folder, CONFIG) as view,
+    ):
+        view.show(analysis)
+    assert not (folder.path / "tracked.json").exists()
+
+
+def test_a_process_that_dies_costs_a_warning(analysis, tmp_path):
+    folder = made_up_run(tmp_path)
+    view = View(OFFLINE, folder, CONFIG)
+    view.look(0.0, lambda: drawn(0.0, 0))
+    os.kill(view._aside._process.pid, signal.SIGKILL)
+    view._aside._process.wait()
+    view.show(analysis)
+    with pytest.warns(UserWarning, match="the run is not affected"):
+        view.__exit__(None)
+
+
+def test_all_runs_of_a_sweep_share_a_group_and_a_single_run_has_its_own():
+    assert _sweep(["+experiment=quickstart", "seed=0"]) == ""
+    sweep = _sweep(["+experiment=quickstart", "-m", "seed=0,1"])
+    assert sweep.startswith("sweep-")
+    assert sweep == _sweep(["-m", "seed=0,1", "+experiment=quickstart"])
