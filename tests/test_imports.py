@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from scaling_exp.__main__ import main
 from scaling_exp.imports import Import, Imported, Source, Tokens, WidePoint, import_source, write
-from scaling_exp.imports.facts import plain_name, registered
 from scaling_exp.store import RunFolder
 from scaling_exp.types import UserError
 
@@ -625,35 +624,6 @@ def test_per_cent_have_a_unit(file):
 
 
 # Facts
-
-
-@pytest.mark.parametrize(
-    ("name", "known"),
-    [
-        ("meta-llama/Llama-2-7b-hf", "Llama-2-7b"),
-        ("meta-llama/Meta-Llama-3-8B-Instruct", "Llama-3-8B"),
-        ("EleutherAI/pythia-2.8b-deduped", "pythia-2.8b"),
-        ("Pythia 2.8B", "pythia-2.8b"),
-        ("google/gemma-2b-it", "gemma-2b"),
-        ("meta-llama/Meta-Llama-3.1-405B-FP8", "Llama-3.1-405B"),
-    ],
-)
-def test_a_model_is_found_under_its_usual_names(name, known):
-    found = registered(name)
-    assert found is not None
-    assert found.name == known
-
-
-@pytest.mark.parametrize(
-    "name", ["gpt-4", "Qwen2.5-Math-7B", "llama", "", "Llama-2-7b-chat-uncensored"]
-)
-def test_a_model_is_not_guessed(name):
-    assert registered(name) is None
-
-
-def test_two_names_are_one_model_only_where_they_are():
-    assert plain_name("a/Meta-Llama-3-8B") != plain_name("a/Meta-Llama-3.1-8B")
-    assert plain_name("pythia-1b") != plain_name("pythia-1.4b")
 
 
 def test_columns_come_before_the_registry_and_a_model_has_one_training(file):

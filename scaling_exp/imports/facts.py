@@ -1,28 +1,21 @@
-"""What is known of the models in a file: from its columns, else from the registry that travels with the package.
+"""What is known of the models in a file: from its columns, else from the registry of open models.
 
-The registry holds facts of open models: sums over their shapes, and what their authors say of the pre-training. A fact
-that neither says is not known, and no number stands in for it.
+A fact that neither says is not known, and no number stands in for it.
 """
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import pyarrow as pa
 
 from scaling_exp.imports.cells import Cells
 from scaling_exp.imports.meanings import FACTS
+from scaling_exp.models.registry import find
 from scaling_exp.types import Architecture, ModelFacts, UserError
 
-TUNED = ("-instruct", "-chat", "-it")
-"""Endings of models that were trained on a little more; the facts are those of the model below."""
-PLAIN = ("-hf", "-base")
 MOST_TOKENS_PER_PARAMETER = 1e5
 """More than any model has seen so far: rather a unit that was taken wrong."""
 
@@ -90,7 +83,7 @@ def _whose(said: Mapping[str, dict[str, Any]], facts: dict[str, Any]) -> str:
 
 
 def _described(name: str, said: Mapping[str, Any]) -> Described:
-    known = registered(name)
+    known = find(name)
     origin = {each: "column" for each in ("num_parameters", "pretraining_tokens") if each in said}
     shape = known.architecture if known else None
     if "num_parameters" in said:
@@ -101,15 +94,16 @@ def _described(name: str, said: Mapping[str, Any]) -> Described:
             shape = replace(shape, num_non_embedding_parameters=rest)
     elif known:
         origin["num_parameters"] = f"registry: {known.name}"
-    tokens = said.get("pretraining_tokens")
-    if tokens is None and known:
-        tokens = known.pretraining_tokens
-        origin["pretraining_tokens"] = f"registry: {known.name}, {known.origin['source']}"
+    tokens, unique_tokens = said.get("pretraining_tokens"), said.get("unique_tokens")
+    if tokens is None and known and known.pretraining_tokens:
+        tokens, unique_tokens = known.pretraining_tokens, unique_tokens or known.unique_tokens
+        source = known.sources["pretraining_tokens"]
+        origin["pretraining_tokens"] = f"registry: {known.name}, {source}"
     return Described(
         name=name,
         architecture=shape,
         pretraining_tokens=tokens or None,
-        unique_tokens=said.get("unique_tokens"),
+        unique_tokens=unique_tokens,
         pretraining_loss=said.get("pretraining_loss"),
         family=said.get("family") or (known.family if known else ""),
         is_distilled=bool(said.get("is_distilled", known.is_distilled if known else False)),
@@ -140,53 +134,3 @@ def doubtful(models: Sequence[Described]) -> list[str]:
             " units.num_parameters=1e9"
         )
     return notes
-
-
-def registered(name: str) -> Described | None:
-    """The registry's facts of a model under any of its usual names; None when it has none."""
-    return _registry().get(plain_name(name))
-
-
-def plain_name(name: str) -> str:
-    """A model's name without who published it, in which format, or how it was tuned."""
-    plain = re.sub(r"[\s_]+", "-", name.strip().rpartition("/")[2].lower()).removeprefix("meta-")
-    for ending in (*PLAIN, *TUNED):
-        plain = plain.removesuffix(ending)
-    return plain
-
-
-@cache
-def _registry() -> Mapping[str, Described]:
-    text = (files("scaling_exp.imports") / "registry.csv").read_text(encoding="utf-8")
-    found: dict[str, Described] = {}
-    for row in csv.DictReader(text.splitlines()):
-        described = _registered(row)
-        for name in (row["name"], *row["aliases"].split(";")):
-            if name:
-                found[plain_name(name)] = described
-    return found
-
-
-def _registered(row: Mapping[str, str]) -> Described:
-    shape = Architecture(
-        num_parameters=int(row["num_parameters"]),
-        num_active_parameters=int(row["num_active_parameters"]),
-        num_non_embedding_parameters=int(row["num_non_embedding_parameters"]),
-        num_layers=int(row["num_layers"]),
-        num_heads=int(row["num_heads"]),
-        head_dim=int(row["head_dim"]),
-        cache_width=2 * int(row["num_kv_heads"]) * int(row["head_dim"]),
-        num_expert_parameters=int(row["num_expert_parameters"]),
-        num_experts=int(row["num_experts"]),
-        num_experts_per_token=int(row["num_experts_per_token"]),
-    )
-    return Described(
-        name=row["name"],
-        architecture=shape,
-        pretraining_tokens=int(row["pretraining_tokens"]),
-        unique_tokens=None,
-        pretraining_loss=None,
-        family=row["family"],
-        is_distilled=row["is_distilled"] == "true",
-        origin={"source": row["source"]},
-    )
