@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,8 +19,8 @@ from scaling_exp.analysis import settings_from
 from scaling_exp.cluster import Cluster
 from scaling_exp.engines import ENGINES
 from scaling_exp.experiment import Experiment, Pretraining
-from scaling_exp.models import Model
-from scaling_exp.pretraining import Recipe, Size, manifest_checkpoints
+from scaling_exp.ladders import LADDERS, SHIPPED, Trained
+from scaling_exp.pretraining import Recipe, Size
 from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, validate
 from scaling_exp.strategies import STRATEGIES
 from scaling_exp.tasks import TASKS, SumsAndProducts
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from scaling_exp.imports import Import
 
 PACKAGE = FilePath(__file__).parent
-LADDERS = PACKAGE / "ladders"
 MULTIRUN = ("-m", "--multirun")
 
 
@@ -45,7 +44,7 @@ def conf_folder() -> FilePath:
 def register_resolvers(arguments: Sequence[str] = ()) -> None:
     """Make `${scaling_exp.ladders:}` the folder of the ladders that travel with the package, and
     `${scaling_exp.sweep:}` a name that all runs of one sweep share; empty where `arguments` ask for none."""
-    OmegaConf.register_new_resolver("scaling_exp.ladders", lambda: str(LADDERS), replace=True)
+    OmegaConf.register_new_resolver("scaling_exp.ladders", lambda: str(SHIPPED), replace=True)
     OmegaConf.register_new_resolver("scaling_exp.sweep", lambda: _sweep(arguments), replace=True)
 
 
@@ -54,33 +53,6 @@ def _sweep(arguments: Sequence[str]) -> str:
     if len(rest) == len(arguments):
         return ""
     return f"sweep-{sha256(' '.join(rest).encode()).hexdigest()[:8]}"
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """Models that differ in pre-training only. `recipe` made the weights in `path`; a run does not read it."""
-
-    name: str
-    path: str
-    include: Literal["last", "all"]
-    recipe: dict[str, Any]
-
-    def models(self) -> tuple[Model, ...]:
-        """One model a size, or one a checkpoint. Raises ValueError when `path` holds no ladder."""
-        folder = FilePath(self.path)
-        checkpoints = manifest_checkpoints(folder)
-        last = {each.size: each.name for each in checkpoints}
-        return tuple(
-            Model(
-                name=each.size if self.include == "last" else each.name,
-                path=str((folder / each.name).resolve()),
-                pretraining_tokens=each.tokens,
-                unique_tokens=each.unique_tokens,
-                pretraining_loss=each.held_out_loss,
-            )
-            for each in checkpoints
-            if self.include == "all" or last[each.size] == each.name
-        )
 
 
 def experiment_from(node: DictConfig) -> Experiment:
@@ -94,13 +66,13 @@ def experiment_from(node: DictConfig) -> Experiment:
         str(name): of_kind(STRATEGIES, strategy, f"strategies.{name}")
         for name, strategy in config["strategies"].items()
     }
-    ladder = validate(Ladder, config["ladder"], "ladder")
+    ladder = of_kind(LADDERS, config["ladder"], "ladder")
     try:
         return Experiment(
             name=_scalar(str, config, "name"),
             seed=_scalar(int, config, "seed"),
             store=_scalar(str, config, "store"),
-            models=ladder.models(),
+            models=ladder.rungs(),
             task=of_kind(TASKS, config["task"], "task"),
             strategies=strategies,
             engine=of_kind(ENGINES, config["engine"], "engine"),
@@ -119,9 +91,11 @@ def pretraining_from(node: DictConfig) -> Pretraining:
     """The pre-training that a composed configuration describes. Raises ConfigError."""
     if "ladder" not in node:
         raise ConfigError(f"ladder is missing; {_PARTS['ladder']}")
+    if "recipe" not in node.ladder:
+        raise ConfigError(f"ladder has no recipe to train by; {_PARTS['ladder']}")
     config = _plain(node)
     check_keys("", config, ("ladder", "output", "cluster"))
-    ladder = validate(Ladder, config["ladder"], "ladder")
+    ladder = of_kind({"trained": Trained}, config["ladder"], "ladder")
     recipe = dict(ladder.recipe)
     corpus = {key: recipe.pop(key) for key in ("modulus", "levels") if key in recipe}
     corpus |= {"num_problems": 1, "seed": 0}
@@ -148,7 +122,7 @@ def bench_from(node: DictConfig) -> Benchmark:
         return Benchmark(
             bench=of_kind(BENCHES, config["bench"], "bench"),
             setup=Setup(
-                models=validate(Ladder, config["ladder"], "ladder").models(),
+                models=of_kind(LADDERS, config["ladder"], "ladder").rungs(),
                 task=of_kind(TASKS, config["task"], "task"),
                 engine=of_kind(ENGINES, config["engine"], "engine"),
             ),

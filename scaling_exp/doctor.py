@@ -78,10 +78,11 @@ def _machine() -> Iterator[Finding]:
 
 
 def _files() -> Iterator[Finding]:
-    from scaling_exp.config import LADDERS, conf_folder
+    from scaling_exp.config import conf_folder
+    from scaling_exp.ladders import SHIPPED
 
     yield Finding("conf", str(conf_folder()), (conf_folder() / "config.yaml").is_file(), True)
-    ladders = sorted(file.parent.name for file in LADDERS.glob("*/ladder.json"))
+    ladders = sorted(file.parent.name for file in SHIPPED.glob("*/ladder.json"))
     yield Finding(
         "ladders", ", ".join(ladders) or "none: python -m scaling_exp pretrain", bool(ladders)
     )

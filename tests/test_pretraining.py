@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from scaling_exp.config import LADDERS, conf_folder, pretraining_from, register_resolvers
+from scaling_exp import ladders
+from scaling_exp.config import conf_folder, pretraining_from, register_resolvers
 from scaling_exp.pretraining import (
     Checkpoint,
     Corpus,
@@ -26,8 +27,8 @@ from scaling_exp.pretraining import (
 from scaling_exp.tasks.arithmetic import Level, SumsAndProducts
 from scaling_exp.types import UserError
 
-SHIPPED = LADDERS / "arithmetic"
-CAPPED = LADDERS / "arithmetic_capped"
+SHIPPED = ladders.SHIPPED / "arithmetic"
+CAPPED = ladders.SHIPPED / "arithmetic_capped"
 FILES = {
     "config.json",
     "generation_config.json",

@@ -104,7 +104,7 @@ def get(name: str) -> Entry:
         return found
     near = get_close_matches(_spelt(name), _index(), n=1, cutoff=0.5)
     hint = f"did you mean {_index()[near[0]].name}?" if near else "`models` lists them"
-    raise UserError(f"models: there is no {name!r} in the registry; {hint}")
+    raise UserError(f"the registry has no model {name!r}; {hint}")
 
 
 def plain_name(name: str) -> str:

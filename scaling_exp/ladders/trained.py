@@ -1,0 +1,37 @@
+"""A ladder that was trained here: a folder of weights with a manifest of what each consumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+from scaling_exp.models import Model
+from scaling_exp.pretraining import manifest_checkpoints
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Models that differ in pre-training only. `recipe` made the weights in `path`; a run does not read it."""
+
+    name: str
+    path: str
+    include: Literal["last", "all"]
+    recipe: dict[str, Any]
+
+    def rungs(self) -> tuple[Model, ...]:
+        """One model a size, or one a checkpoint. Raises UserError when `path` holds no ladder."""
+        folder = FilePath(self.path)
+        checkpoints = manifest_checkpoints(folder)
+        last = {each.size: each.name for each in checkpoints}
+        return tuple(
+            Model(
+                name=each.size if self.include == "last" else each.name,
+                path=str((folder / each.name).resolve()),
+                pretraining_tokens=each.tokens,
+                unique_tokens=each.unique_tokens,
+                pretraining_loss=each.held_out_loss,
+            )
+            for each in checkpoints
+            if self.include == "all" or last[each.size] == each.name
+        )
