@@ -14,5 +14,8 @@ class Question:
     answer: str
     level: str = "all"
     choices: tuple[str, ...] = ()
+    """Of a multiple-choice question, in the order of their letters."""
+    solution: str = ""
+    """A worked answer, for a question that serves as an example; empty: there is only the answer."""
     extra: str = ""
     """See `types.Problem.extra`."""

@@ -1,7 +1,15 @@
 """Judging an answer. `kind:` chooses from `GRADERS`; see `grading.Grader`."""
 
 from scaling_exp.grading import Exact
+from scaling_exp.tasks.graders.choice import ChoiceGrader
+from scaling_exp.tasks.graders.math import MathGrader
+from scaling_exp.tasks.graders.number import NumberGrader
 
-GRADERS: dict[str, type] = {"exact": Exact}
+GRADERS: dict[str, type] = {
+    "exact": Exact,
+    "number": NumberGrader,
+    "choice": ChoiceGrader,
+    "math": MathGrader,
+}
 
 __all__ = ["GRADERS"]

@@ -2,6 +2,12 @@
 
 from typing import Protocol, runtime_checkable
 
+from scaling_exp.tasks.readers.choice import ChoiceReader
+from scaling_exp.tasks.readers.last_line import LastLineReader
+from scaling_exp.tasks.readers.math import MathReader
+from scaling_exp.tasks.readers.number import NumberReader
+from scaling_exp.tasks.readers.pattern import PatternReader
+
 
 @runtime_checkable
 class Reader(Protocol):
@@ -12,6 +18,12 @@ class Reader(Protocol):
         ...
 
 
-READERS: dict[str, type] = {}
+READERS: dict[str, type] = {
+    "math": MathReader,
+    "number": NumberReader,
+    "choice": ChoiceReader,
+    "pattern": PatternReader,
+    "last_line": LastLineReader,
+}
 
 __all__ = ["READERS", "Reader"]

@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from scaling_exp.tasks.question import Question
+from scaling_exp.tasks.rows.columns import Columns
 from scaling_exp.tasks.source import Row
 
 
@@ -10,11 +11,11 @@ from scaling_exp.tasks.source import Row
 class Rows(Protocol):
     """How a data set writes its questions. Frozen and picklable."""
 
-    def question(self, row: Row, at: int) -> Question:
+    def question_in(self, row: Row, at: int) -> Question:
         """The question in row number `at`. Raises UserError that names the column when the row is not like that."""
         ...
 
 
-ROWS: dict[str, type] = {}
+ROWS: dict[str, type] = {"columns": Columns}
 
 __all__ = ["ROWS", "Rows"]

@@ -1,0 +1,160 @@
+"""Tasks of questions on real data: read, put into words, answered in many spellings, graded."""
+
+import json
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from scaling_exp.config import conf_folder
+from scaling_exp.grading import Grading
+from scaling_exp.schema import of_kind
+from scaling_exp.tasks import TASKS
+from scaling_exp.types import UserError
+
+
+def task(name, *overrides):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        node = compose("config", [f"+task={name}", *overrides])
+    return of_kind(TASKS, OmegaConf.to_container(node.task, resolve=True), "task")
+
+
+def own(tmp_path, rows, *overrides):
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return task("file", f"task.source.path={file}", *overrides)
+
+
+def outcomes(made, answers):
+    with Grading(made.grader) as grading:
+        return [each.outcome for each in grading.grade(answers)]
+
+
+def gsm8k(public_data):
+    return task("gsm8k", f"task.source.path={public_data('gsm8k/test.jsonl')}")
+
+
+def math500(public_data):
+    return task("math500", f"task.source.path={public_data('math500/math500_test.jsonl')}")
+
+
+def test_gsm8k_golds_equal_themselves_with_commas_signs_and_dollars(public_data):
+    made = gsm8k(public_data)
+    problems = made.problems()
+    assert len(problems) == 1319
+    assert len({each.name for each in problems}) == 1319
+    spellings = ("#### {}", "The answer is ${:,}.", "so \\boxed{{{:,}.00}}")
+    said = [
+        (each, made.read(spelling.format(int(each.answer))))
+        for each in problems
+        for spelling in spellings
+    ]
+    assert set(outcomes(made, said)) == {"correct"}
+    wrong = [(each, made.read(f"#### {int(each.answer) + 1}")) for each in problems]
+    assert set(outcomes(made, wrong)) == {"wrong"}
+    assert sum("," in row["answer"].rpartition("#### ")[2] for row in made.source.rows()) == 14
+    assert sum(int(each.answer) < 0 for each in problems) == 2
+
+
+def test_math500_golds_equal_themselves_and_their_spellings(public_data):
+    made = math500(public_data)
+    problems = made.problems()
+    levels = [each.level for each in problems]
+    assert [levels.count(level) for level in "12345"] == [43, 90, 105, 128, 134]
+    said = [(each, made.read(f"So the answer is $\\boxed{{{each.answer}}}$.")) for each in problems]
+    assert all(answer is not None for _, answer in said)
+    assert set(outcomes(made, said)) == {"correct"}
+    spelled = [
+        (
+            each,
+            made.read(
+                "\\boxed{" + each.answer.replace("\\frac", "\\dfrac").replace(" ", "  ") + "}"
+            ),
+        )
+        for each in problems
+    ]
+    assert set(outcomes(made, spelled)) == {"correct"}
+
+
+def test_what_needs_algebra_is_verified_and_what_explodes_is_no_grade(tmp_path):
+    made = own(
+        tmp_path,
+        [{"question": "?", "answer": "x^2+2x+1"}],
+        "task.reader.kind=math",
+        "task.grader.kind=math",
+        "+task.grader.seconds=4",
+    )
+    (problem,) = made.problems()
+    answers = ["(x+1)^2", "2x+1+x^2", "x^2+2x", "9^{9^{9^{9^{9}}}}", "\\frac{1}{" * 200]
+    found = outcomes(made, [(problem, each) for each in answers])
+    assert found[:3] == ["correct", "correct", "wrong"]
+    assert "correct" not in found[3:]
+
+
+def test_a_users_file_is_asked_and_read_as_configured(tmp_path):
+    rows = [{"q": f"What is {{x}} in {at}?", "gold": str(at), "hard": at % 2} for at in range(6)]
+    made = own(
+        tmp_path,
+        rows,
+        "task.rows.question=q",
+        "task.rows.answer=gold",
+        "task.rows.level=hard",
+        "task.prompt.template='Q: {question}'",
+        "task.prompt.stop=['STOP']",
+        "task.prompt.answer_after='</think>'",
+        "task.num_problems=3",
+    )
+    problems = made.problems()
+    assert len(problems) == 3
+    assert problems == own(tmp_path, rows, *OVERRIDES).problems()
+    assert problems[0].prompt.startswith("Q: What is {x} in ")
+    assert made.read("<think>7</think> 8 STOP 9") == "8"
+    assert made.read("<think>7") is None
+
+
+OVERRIDES = (
+    "task.rows.question=q",
+    "task.rows.answer=gold",
+    "task.rows.level=hard",
+    "task.prompt.template='Q: {question}'",
+    "task.num_problems=3",
+)
+
+
+def test_a_chat_has_a_system_line_and_worked_turns(tmp_path):
+    made = own(
+        tmp_path,
+        [{"question": "2+2?", "answer": "4"}],
+        "task.prompt.chat=true",
+        "task.prompt.system=Be brief.",
+        "task.prompt.thinking=false",
+        "+task.prompt.examples=[{question: '1+1?', answer: '2'}]",
+    )
+    (problem,) = made.problems()
+    turns = [(each.role, each.content) for each in problem.chat.messages]
+    assert turns == [
+        ("system", "Be brief."),
+        ("user", "1+1?"),
+        ("assistant", "2"),
+        ("user", "2+2?"),
+    ]
+    assert problem.chat.thinking is False
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["task.rows.question=qestion"], "did you mean question?"),
+        (["task.rows.name=answer"], "both named"),
+        (["task.prompt.template=hello"], "must have {question}"),
+        (["task.prompt.system=x"], "set task.prompt.chat=true"),
+        (["task.rows.answer_pattern='('"], "no regular expression"),
+        (["task.reader.kind=pattern", "+task.reader.pattern=a"], "must have one"),
+        (["task.grader.kind=nuber"], "did you mean number?"),
+    ],
+)
+def test_a_mistake_names_the_key(tmp_path, overrides, said):
+    rows = [{"question": "a?", "answer": "4"}, {"question": "b?", "answer": "4"}]
+    with pytest.raises((UserError, ValueError)) as raised:
+        own(tmp_path, rows, *overrides).problems()
+    assert said in str(raised.value)
