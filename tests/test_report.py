@@ -161,7 +161,13 @@ def test_hostile_names_are_escaped_in_tables_and_provenance(analysis, embedded):
 
 def test_how_full_the_engines_were_and_what_failed_is_told(html):
     health = section(html, "health")
-    for heading in ("until last job", "Drain", "Wait, s", "Jobs set aside", "Without a gradable answer"):
+    for heading in (
+        "until last job",
+        "Drain",
+        "Wait, s",
+        "Jobs set aside",
+        "Without a gradable answer",
+    ):
         assert heading in health
     for value in ("99.5", "8.0", "61.5 s", "11.9 s", "23.7", "arithmetic-0099", "ended an engine"):
         assert value in health

@@ -250,7 +250,7 @@ def _fold_samples(part: _Part, kinds: dict[str, Kind]) -> Attempts:
 def _unparsable_share(part: _Part, answer_S: IntArray) -> float:
     """Samples without an answer, or with one that the grader could make nothing of."""
     if "outcome" in part.rows:
-        return float((part.rows["outcome"] == "unparsable").mean())
+        return float(np.mean(part.rows["outcome"].to_numpy() == "unparsable"))
     return float(np.mean(answer_S < 0))
 
 

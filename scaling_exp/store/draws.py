@@ -92,7 +92,7 @@ def _hash_of_kind(fingerprint: str, sampling: Sampling) -> blake2b:
 
 @lru_cache(maxsize=4096)
 def sampling_json(sampling: Sampling) -> str:
-    """Canonical text of a `Sampling`, in which `ADDED_LATER` only stand when they are used: keys outlive their absence."""
+    """Canonical text of a `Sampling`, in which `ADDED_LATER` only stand when they are used."""
     settings = asdict(sampling)
     for name, unused in ADDED_LATER.items():
         if settings[name] == unused:

@@ -126,7 +126,7 @@ def _table(table: Table) -> wandb.Table:
     import wandb
 
     # Mixed: a bound may be infinite, which is told as text.
-    rows = [list(row) for row in table.rows]
+    rows: list[Any] = [list(row) for row in table.rows]
     return wandb.Table(columns=list(table.columns), data=rows, allow_mixed_types=True)
 
 
