@@ -80,7 +80,7 @@ def architecture_of(config: Config) -> Architecture:
 
     Raises UserError for a model type that is not known and for a value that is missing.
     """
-    config, family = _text_config(config)
+    config, family = text_config(config)
     layers = [_mlp(config, family, layer) for layer in range(_get(config, "num_hidden_layers"))]
     hidden, vocabulary = _get(config, "hidden_size"), _get(config, "vocab_size")
     norm = hidden * (2 if family.has_layer_norm else 1)
@@ -130,8 +130,11 @@ def num_experts_of(config: Config) -> tuple[int, int]:
     return int(num_experts), _get({EXPERTS_PER_TOKEN[0]: chosen}, EXPERTS_PER_TOKEN[0])
 
 
-def _text_config(config: Config) -> tuple[Config, Family]:
-    """The configuration of the text tower, with the defaults of its family."""
+def text_config(config: Config) -> tuple[Config, Family]:
+    """The configuration of the text tower, with the defaults of its family.
+
+    Raises UserError for a model type that is not known.
+    """
     config = {**config, **config.get("text_config", {})}
     kind = str(config.get("model_type"))
     if kind not in FAMILIES:
