@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from scaling_exp.analysis import Analysis
-from scaling_exp.store import RunFolder
+from scaling_exp.store import RunFolder, StoreError
 from scaling_exp.tracking import Disabled
 from scaling_exp.tracking.aside import Aside, Begun, Finished
 from scaling_exp.tracking.cards import sampling_card
@@ -35,6 +35,7 @@ class View:
     _aside: Aside = field(init=False)
     _mark: str = ""
     """Of what is being shown."""
+    _is_lost: bool = False
 
     def __post_init__(self) -> None:
         self._aside = Aside(self.tracker, self.folder.path)
@@ -44,11 +45,24 @@ class View:
 
     def look(self, seconds: float, drawn: Callable[[], Drawn]) -> None:
         """Take a point if it is time for one, `seconds` after drawing began. Costs next to nothing when it is not."""
+        if self._is_lost:
+            return
+        try:
+            self._take(seconds, drawn)
+        except (OSError, StoreError) as error:
+            self._lose(error)
+
+    def _take(self, seconds: float, drawn: Callable[[], Drawn]) -> None:
         if self._pulse is None:
             self._begin()
         elif self._pulse.is_due(seconds):
             self._pulse.beat(drawn())
             self._aside.grow()
+
+    def _lose(self, error: Exception) -> None:
+        """A full disk or a process that cannot be started costs the view and nothing else."""
+        self._is_lost, self._mark = True, ""
+        warnings.warn(f"tracking failed, the run is not affected: {error}", stacklevel=3)
 
     def _begin(self) -> None:
         self._pulse = Pulse.of(self.folder.path)
@@ -59,13 +73,16 @@ class View:
 
     def show(self, analysis: Analysis) -> None:
         """Show the whole run, unless that is what was shown last."""
-        if isinstance(self.tracker, Disabled):
+        if self._is_lost or isinstance(self.tracker, Disabled):
             return
         self._mark = _mark(self.tracker, analysis)
-        if self._pulse is None and self._shown_last() == self._mark:
-            self._mark = ""
-            return
-        self._aside.show(Finished(analysis, self.config))
+        try:
+            if self._pulse is None and self._shown_last() == self._mark:
+                self._mark = ""
+                return
+            self._aside.show(Finished(analysis, self.config))
+        except OSError as error:
+            self._lose(error)
 
     def _shown_last(self) -> str:
         file = self.folder.path / f"{MARK}.json"
