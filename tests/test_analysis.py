@@ -234,6 +234,46 @@ def test_a_run_without_a_trade_says_what_is_missing(kept: str) -> None:
     json.dumps(result.verdict, allow_nan=False)
 
 
+def without_tokens(*names: str) -> list[ModelFacts]:
+    return [
+        dataclasses.replace(m, pretraining_tokens=np.nan) if m.name in names else m
+        for m in models()
+    ]
+
+
+def test_a_ladder_whose_training_is_not_known_refuses_the_trade_for_that_reason() -> None:
+    samples = ladder([np.full(20, c) for c in (0.2, 0.4, 0.6)], num_samples=8)
+    result = analyse(samples, without_tokens("m10k", "m30k", "m100k"), SETTINGS)
+    assert result.sentences[0] == (
+        "Whether inference replaces pre-training the data cannot tell: on how many tokens (D) m10k, m30k, m100k were"
+        " trained is not known, and a trade needs two models of known pre-training compute."
+    )
+    assert "pretraining_tokens" in result.sentences[1]
+    assert any("with 8 samples" in each for each in result.sentences[2:])
+    assert result.verdict["selectors"]["voting"]["headline"] is None
+    assert set(result.curves["model"]) == {"m10k", "m30k", "m100k"}
+    json.dumps(result.verdict, allow_nan=False)
+
+
+def test_a_model_whose_training_is_not_known_is_named_beside_a_trade_of_the_others() -> None:
+    samples = ladder([np.full(60, c) for c in (0.2, 0.4, 0.6)], num_samples=32)
+    result = analyse(samples, without_tokens("m10k"), SETTINGS)
+    assert "samples" in result.sentences[0]
+    assert (
+        "On how many tokens (D) m10k was trained is not known: no trade there."
+        in (result.verdict["assumptions"])
+    )
+
+
+def test_a_distilled_model_is_said_to_look_too_cheap() -> None:
+    samples = ladder([np.full(60, c) for c in (0.2, 0.4, 0.6)], num_samples=32)
+    taught = [dataclasses.replace(m, is_distilled=m.name == "m30k") for m in models()]
+    said = " ".join(analyse(samples, taught, SETTINGS).verdict["assumptions"])
+    assert "m30k learned from a larger model: 6ND leaves out what that one took" in said
+    plain = " ".join(analyse(samples, models(), SETTINGS).verdict["assumptions"])
+    assert "learned from" not in plain
+
+
 @pytest.mark.parametrize("num_problems", [1, 3])
 def test_a_handful_of_problems_cannot_tell(num_problems: int) -> None:
     samples = ladder([np.full(num_problems, c) for c in (0.2, 0.4, 0.6)], num_samples=4)

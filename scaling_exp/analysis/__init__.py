@@ -108,6 +108,7 @@ def _evidence(
         lifetimes=priced,
         curves=study.curves,
         scenarios=_scenarios(drawn, matched["voting"], settings),
+        unpriced=study.unpriced,
     )
 
 

@@ -300,8 +300,8 @@ def lifetimes(curves: pd.DataFrame, queries: Sequence[float]) -> pd.DataFrame:
     beats there.
 
     A point is on the frontier of its family when no other has at least its accuracy for at most its
-    total compute. The families are what a user could run (`single` and `voting` points) and, apart,
-    the oracle.
+    total compute; one whose compute is not known is on none. The families are what a user could run
+    (`single` and `voting` points) and, apart, the oracle.
     """
     points = curves.loc[(curves["level"] == "all").to_numpy(bool)]
     kept = ["model", "strategy", "selector", "k", "accuracy", "accuracy_low", "accuracy_high"]
@@ -316,7 +316,7 @@ def lifetimes(curves: pd.DataFrame, queries: Sequence[float]) -> pd.DataFrame:
         on_frontier = np.zeros(len(points), bool)
         for family in (is_oracle, ~is_oracle):
             on_frontier[family] = is_undominated(total[family], accuracy[family])
-        part["on_frontier"] = on_frontier
+        part["on_frontier"] = on_frontier & ~np.isnan(total)
         part.insert(0, "num_queries", float(num_queries))
         parts.append(part)
     return pd.concat(parts, ignore_index=True)

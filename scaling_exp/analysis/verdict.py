@@ -54,6 +54,8 @@ class Evidence:
     lifetimes: pd.DataFrame
     curves: pd.DataFrame
     scenarios: Sequence[Scenario]
+    unpriced: Sequence[ModelFacts] = ()
+    """Models whose pre-training compute is not known."""
 
 
 def conclude(evidence: Evidence) -> tuple[dict[str, object], tuple[str, ...]]:
@@ -247,7 +249,35 @@ def _assumptions(evidence: Evidence) -> list[str]:
             "own learning-rate "
             "schedule, the earlier ones are un-annealed checkpoints."
         )
+    if distilled := [m.name for m in evidence.models if m.is_distilled]:
+        assumptions.append(
+            f"{_names(distilled)} learned from a larger model: 6ND leaves out what that one took, so a trade makes such"
+            " a model look too cheap to train."
+        )
+    if evidence.unpriced:
+        assumptions.append(f"{_upper(_unpriced_words(evidence.unpriced))}: no trade there.")
     return assumptions
+
+
+def _unpriced_words(models: Sequence[ModelFacts]) -> str:
+    """Of which models what is not known."""
+    without_data = [m.name for m in models if math.isnan(m.pretraining_tokens)]
+    without_size = [m.name for m in models if not math.isnan(m.pretraining_tokens)]
+    told = (
+        ("on how many tokens (D)", without_data, "trained"),
+        ("how large (N)", without_size, ""),
+    )
+    return " and ".join(
+        f"{what} {_names(names)} {_plural(len(names), 'was', 'were')} {how}".rstrip()
+        + " is not known"
+        for what, names, how in told
+        if names
+    )
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _greedy_assumption(evidence: Evidence) -> list[str]:
@@ -296,6 +326,13 @@ def _sentences(voting: Match | None, oracle: Match | None, evidence: Evidence) -
             f"With {evidence.num_problems} problems {CANNOT_TELL} whether inference replaces "
             "pre-training.",
             f"Run at least {MIN_PROBLEMS} problems, better some hundreds.",
+        )
+    if len(evidence.models) < 2 and evidence.unpriced:
+        return (
+            f"Whether inference replaces pre-training {CANNOT_TELL}: {_unpriced_words(evidence.unpriced)}, and a trade"
+            " needs two models of known pre-training compute.",
+            "Give what is missing (pretraining_tokens, num_parameters) where the models are listed.",
+            *_gains(evidence.curves),
         )
     if not any(evidence.matches.values()):
         return (
@@ -472,5 +509,5 @@ def _share(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _plural(value: float, noun: str) -> str:
-    return noun if f"{value:.3g}" == "1" else f"{noun}s"
+def _plural(value: float, noun: str, several: str | None = None) -> str:
+    return noun if f"{value:.3g}" == "1" else several or f"{noun}s"
