@@ -39,8 +39,6 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
               python -m scaling_exp pretrain +ladder=arithmetic
   models    open models that a ladder can name: facts with their sources, training FLOPs, checkpoints
               python -m scaling_exp models family=Qwen2.5 max_parameters=8e9
-  models    open models that a ladder can name: facts with their sources, training FLOPs, checkpoints
-              python -m scaling_exp models family=Qwen2.5 max_parameters=8e9
   bench     measure a part of the program on this machine: engine, schedule, dispatch, store, ...
               python -m scaling_exp bench engine
   doctor    what is installed, what the machine offers, what would go wrong
@@ -48,7 +46,6 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
   VERB --help teaches the verb; --cfg job shows a configuration; -m runs a sweep; --config-dir DIR adds your own."""
 
 INCOMPLETE = 1
-DIFFERENT = 1
 DIFFERENT = 1
 MISTAKE = 2
 INTERRUPTED = 130
@@ -337,56 +334,6 @@ def _models(arguments: list[str]) -> None:
             print(listing(arguments))
 
 
-MODELS_USAGE = """\
-usage: python -m scaling_exp models [TEXT ...] [KEY=VALUE ...] [--json]
-       python -m scaling_exp models show NAME
-       python -m scaling_exp models check [NAME] CONFIG_JSON_OR_FOLDER
-
-Lists the open models whose names a ladder takes (ladder=qwen2_5 'ladder.names=[Qwen2.5-7B]'). TEXT must be somewhere in
-a model's names; the keys are
-  family=Qwen2.5            that family and its variants; 'family=Qwen2.5 Math' that variant
-  post_training=base        or instruct, reasoning
-  is_distilled=true         pruned or distilled from a larger model
-  has_tokens=true           D is known, so it can take part in a trade
-  has_checkpoints=true      weights along the pre-training were kept
-  licence=apache-2.0
-  min_parameters=1e9 max_parameters=8e9
-  format=csv                or json (--json), with all shapes and sources; default table
-show tells every fact of one model with its source. check compares an entry with a config.json line by line, and ends
-with 1 when they differ; without NAME it tells what the shapes of any model give.
-
-  python -m scaling_exp models llama post_training=instruct
-  python -m scaling_exp models show OLMo-2-0425-1B
-  python -m scaling_exp models check Qwen2.5-7B /models/Qwen2.5-7B"""
-
-
-def models(arguments: list[str]) -> None:
-    """List the registry of models, tell one's facts, or check them."""
-    if any(each in ("-h", "--help") for each in arguments):
-        print(MODELS_USAGE)
-        sys.exit(0)
-    telling_mistakes(lambda: _models(arguments))
-
-
-def _models(arguments: list[str]) -> None:
-    from scaling_exp.models.checking import check, weigh
-    from scaling_exp.models.listing import describe, listing
-
-    match arguments:
-        case ["show", name]:
-            print(describe(name))
-        case ["check", path]:
-            print(weigh(path))
-        case ["check", name, path]:
-            told, is_same = check(name, path)
-            print(told)
-            sys.exit(0 if is_same else DIFFERENT)
-        case ["show" | "check", *_]:
-            fail("models show wants a NAME, and models check [NAME] CONFIG_JSON_OR_FOLDER")
-        case _:
-            print(listing(arguments))
-
-
 def doctor(arguments: list[str]) -> None:
     """Say what would go wrong."""
     if arguments:
@@ -406,7 +353,6 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "compare": compare,
     "import": import_data,
     "pretrain": pretrain,
-    "models": models,
     "models": models,
     "bench": bench,
     "doctor": doctor,
