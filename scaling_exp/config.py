@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from scaling_exp.analysis import settings_from
 from scaling_exp.cluster import Cluster
-from scaling_exp.engines import ENGINES
+from scaling_exp.engines import ENGINES, VLLM, EngineConfig
 from scaling_exp.experiment import Experiment, Pretraining
 from scaling_exp.ladders import LADDERS, SHIPPED, Trained
+from scaling_exp.models import Model
 from scaling_exp.pretraining import Recipe, Size
 from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, validate
 from scaling_exp.strategies import STRATEGIES
@@ -67,15 +68,16 @@ def experiment_from(node: DictConfig) -> Experiment:
         for name, strategy in config["strategies"].items()
     }
     ladder = of_kind(LADDERS, config["ladder"], "ladder")
+    engine = of_kind(ENGINES, config["engine"], "engine")
     try:
         return Experiment(
             name=_scalar(str, config, "name"),
             seed=_scalar(int, config, "seed"),
             store=_scalar(str, config, "store"),
-            models=ladder.rungs(),
+            models=as_drawn(ladder.rungs(), engine),
             task=of_kind(TASKS, config["task"], "task"),
             strategies=strategies,
-            engine=of_kind(ENGINES, config["engine"], "engine"),
+            engine=engine,
             cluster=validate(Cluster, config["cluster"], "cluster"),
             analysis=settings_from(config["analysis"]),
             tracking=of_kind(TRACKERS, config["tracking"], "tracking"),
@@ -85,6 +87,12 @@ def experiment_from(node: DictConfig) -> Experiment:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def as_drawn(models: Sequence[Model], engine: EngineConfig) -> tuple[Model, ...]:
+    """Models at a commit and in the precision that the engine draws in: both are part of a draw's identity."""
+    dtype = engine.dtype if isinstance(engine, VLLM) and engine.dtype != "auto" else None
+    return tuple(replace(each.pinned, dtype=each.dtype or dtype) for each in models)
 
 
 def pretraining_from(node: DictConfig) -> Pretraining:

@@ -166,7 +166,9 @@ def generate(
     view: View,
 ) -> Generated:
     """Draw everything that is missing; `seen` are the parts that the surveys read."""
-    largest_first = sorted(experiment.models, key=lambda model: -model.facts.pretraining_flops)
+    largest_first = sorted(
+        experiment.models, key=lambda model: -model.facts.architecture.num_parameters
+    )
     models = {model.name: model for model in largest_first}
     pools = {each.model.name: each.pool for each in surveys}
     work = Work(experiment.engine, experiment.strategies, experiment.task)

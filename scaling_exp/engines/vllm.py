@@ -28,7 +28,7 @@ from scaling_exp.engines.engine import (
     settled,
 )
 from scaling_exp.models import Model
-from scaling_exp.types import Completion, Sampling, Tokens
+from scaling_exp.types import Completion, Sampling, Tokens, UserError
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -107,14 +107,19 @@ class VLLM:
         """An engine without a model yet; imports vLLM (7 s)."""
         return InProcess(self) if self.in_process else Async(self)
 
+    def folder_of(self, model: Model) -> str:
+        """Where the model's weights are on this machine; of one on the Hub, at its revision."""
+        return str(model.take_weights(accept_code=self.trust_remote_code))
+
     def engine_arguments(self, model: Model) -> dict[str, Any]:
-        """Keyword arguments of vLLM's EngineArgs."""
+        """Keyword arguments of vLLM's EngineArgs. What a model says of its precision goes before the engine's."""
         kv_cache = {"kv_cache_memory_bytes": self.kv_cache_mib << 20} if self.kv_cache_mib else {}
         block = {"block_size": self.block_size} if self.block_size else {}
         return {
-            "model": model.path,
+            "model": self.folder_of(model),
             "skip_tokenizer_init": True,
-            "dtype": self.dtype,
+            "dtype": model.dtype or self.dtype,
+            "quantization": model.quantization,
             "max_num_seqs": self.max_num_seqs,
             # Holds every prompt whole: on CPU a seeded request crashes under chunked prefill.
             "max_num_batched_tokens": self.max_num_batched_tokens,
@@ -213,7 +218,9 @@ class InProcess(_Sized):
     async def hold(self, model: Model) -> None:
         """Load a model; one of the same shape as the last only exchanges the weights."""
         if self._engine is not None and model.same_shape_as == self._shape:
-            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": model.path})
+            self._engine.collective_rpc(
+                "reload_weights", kwargs={"weights_path": self.config.folder_of(model)}
+            )
             self._engine.collective_rpc("apply_model", args=(_packed_again,))
             self._engine.reset_prefix_cache()
         else:
@@ -347,7 +354,7 @@ class Async(_Sized):
         Not on a CPU, where the output layer must be packed again, and a function cannot be sent to another process.
         """
         if self._engine is not None and model.same_shape_as == self._shape and not _is_cpu():
-            weights = {"weights_path": model.path}
+            weights = {"weights_path": self.config.folder_of(model)}
             await self._engine.collective_rpc("reload_weights", kwargs=weights)
             await self._engine.reset_prefix_cache()
         else:
@@ -479,6 +486,11 @@ def _sampling_params(sampling: Sampling, stop_token_ids: Tokens) -> SamplingPara
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
+    for name in ("stop", "max_thinking_tokens"):
+        if getattr(sampling, name) not in ((), None):
+            raise UserError(
+                f"sampling.{name} is {getattr(sampling, name)!r}, which engine.kind=vllm does not honour: leave it out"
+            )
     return SamplingParams(
         n=1,
         temperature=sampling.temperature,
