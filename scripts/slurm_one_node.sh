@@ -20,6 +20,7 @@ fi
 
 folder=$SLURM_ONE_NODE_FOLDER
 ip link set lo up
+ip address add 192.0.2.1/32 dev lo # where there are loopback addresses only, Slurm finds none to listen on
 hostname localhost
 chmod 755 "$folder"
 mkdir -p "$folder"/{munge,state,spool,log}
@@ -55,7 +56,7 @@ SlurmdPidFile=$folder/slurmd.pid
 SlurmctldLogFile=$folder/log/slurmctld
 SlurmdLogFile=$folder/log/slurmd
 SwitchType=switch/none
-NodeName=localhost NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=1024 State=UNKNOWN
+NodeName=localhost NodeAddr=127.0.0.1 CPUs=$(nproc --all) RealMemory=1024 State=UNKNOWN
 PartitionName=low Nodes=localhost Default=YES PriorityTier=1 GraceTime=60 MaxTime=INFINITE State=UP
 PartitionName=high Nodes=localhost PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP
 CONF
@@ -65,7 +66,7 @@ munged --force --key-file="$folder/munge/key" --socket="$folder/munge/socket" --
 slurmctld -D >"$folder/log/slurmctld.out" 2>&1 &
 slurmd -D >"$folder/log/slurmd.out" 2>&1 &
 
-for _ in $(seq 60); do
+while ((SECONDS < 60)); do
   [[ $(sinfo --noheader --format=%t --partition=low 2>/dev/null) == idle ]] && break
   sleep 0.5
 done
