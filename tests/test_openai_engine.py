@@ -22,6 +22,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from scaling_exp.engines.endpoint import faults
+from scaling_exp.engines.endpoint.completions import served_name
 from scaling_exp.engines.endpoint.faults import (
     POLICIES,
     Fault,
@@ -33,7 +34,7 @@ from scaling_exp.engines.endpoint.faults import (
 )
 from scaling_exp.engines.endpoint.servers import Bucket, Seats, Server, choose
 from scaling_exp.engines.engine import EngineDied, RequestFailed
-from scaling_exp.engines.openai import Endpoint, served_name
+from scaling_exp.engines.openai import Endpoint
 from scaling_exp.models import Model
 from scaling_exp.types import Sampling, UserError
 
@@ -57,7 +58,9 @@ CONFIG = Endpoint(
     num_cpus=1,
     replicas=1,
 )
-HONOURED = ("seed", "top_p", "top_k", "min_p", "stop_token_ids", "logprobs", "cached_tokens")
+HONOURED = (
+    *("seed", "top_p", "top_k", "min_p", "stop_token_ids", "stop", "logprobs", "cached_tokens"),
+)
 EXTENSIONS = ("top_k", "min_p", "stop_token_ids", "repetition_penalty", "return_token_ids")
 
 
@@ -132,7 +135,11 @@ def completion(body, honours):
             tokens, reason = tokens[: index + 1], "stop"
             break
     shown = tokens[:-1] if tokens[-1] == END else tokens
-    choice = {"index": 0, "text": TINY.decode(tuple(shown)), "finish_reason": reason}
+    text = TINY.decode(tuple(shown))
+    for stop in body.get("stop", []) if "stop" in honours else []:
+        if (at := text.find(stop)) >= 0:
+            text, reason = text[:at], "stop"
+    choice = {"index": 0, "text": text, "finish_reason": reason}
     if "logprobs" in body and "logprobs" in honours:
         choice["logprobs"] = {"token_logprobs": [-0.5] * len(tokens)}
     if body.get("return_token_ids") and "token_ids_out" in honours:
@@ -482,6 +489,9 @@ def test_a_server_that_repeats_one_sample_may_only_decode_greedily():
             r"sampling\.stop_token_ids .*does not honour it",
         ),
         ("token_ids_out", {"stop_token_ids": (9,)}, r"sampling\.stop_token_ids .*answers in text"),
+        ("stop", {"stop": ("9",)}, r"sampling\.stop .*does not honour it"),
+        ("token_ids_out", {"stop": ("9",)}, r"sampling\.stop .*answers in text"),
+        (None, {"max_thinking_tokens": 9}, r"sampling\.max_thinking_tokens .*leave it null"),
     ],
 )
 def test_a_sampling_setting_that_would_be_ignored_is_refused(missing, change, complaint):

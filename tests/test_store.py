@@ -35,6 +35,7 @@ from scaling_exp.store import (
     known_by_root,
     stream_of,
 )
+from scaling_exp.store.draws import BILLED
 from scaling_exp.types import Billed, Completion, Sampling
 
 SAMPLED = Sampling(max_tokens=8)
@@ -130,6 +131,15 @@ def test_what_a_server_charged_comes_back_with_the_draw_and_beside_draws_that_no
     write(store, "b", [draw(3)])
     assert pooled(store) == as_pooled([*draws, draw(3)])
     assert [each.completion.num_output_tokens for each in draws] == [9, 8, 3]
+
+
+def test_a_part_from_before_servers_counted_is_read_as_it_was_meant(tmp_path):
+    store = Store(tmp_path)
+    write(store, "a", [draw(at) for at in range(20)])
+    (part,) = store.parts()
+    pq.write_table(pq.read_table(part).drop_columns(list(BILLED)), part)
+    write(store, "b", [draw(at) for at in range(20, 30)], store.parts())
+    assert pooled(store) == as_pooled(draw(at) for at in range(30))
 
 
 def test_the_pool_is_the_union_of_all_runs(tmp_path):

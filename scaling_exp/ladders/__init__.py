@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Protocol
 
 from scaling_exp.ladders.family import Family
+from scaling_exp.ladders.hosted import Hosted, Service
 from scaling_exp.ladders.listed import Listed, Weights
 from scaling_exp.ladders.trained import Trained
 from scaling_exp.models import Model
@@ -21,7 +22,22 @@ class Ladder(Protocol):
         ...
 
 
-LADDERS: Mapping[str, type[Ladder]] = {"trained": Trained, "family": Family, "models": Listed}
+LADDERS: Mapping[str, type[Ladder]] = {
+    "trained": Trained,
+    "family": Family,
+    "models": Listed,
+    "hosted": Hosted,
+}
 SHIPPED = FilePath(__file__).parent
 
-__all__ = ["LADDERS", "SHIPPED", "Family", "Ladder", "Listed", "Trained", "Weights"]
+__all__ = [
+    "LADDERS",
+    "SHIPPED",
+    "Family",
+    "Hosted",
+    "Ladder",
+    "Listed",
+    "Service",
+    "Trained",
+    "Weights",
+]

@@ -29,6 +29,8 @@ from scaling_exp.types import Billed, Completion, Tokens
 ROWS_PER_GROUP = 8192
 """Few enough that a handful of roots costs milliseconds, enough that ten million draws have a small footer."""
 ORDER = ("fingerprint", "root", "stream", "sample")
+BEFORE_BILLING = [name for name in DRAWS.names if name not in BILLED]
+"""Columns of parts that were written when no server's count was kept."""
 SAID = ("tokens", "finish_reason", "num_cached_tokens", *BILLED)
 """What a completion is made of."""
 KNOWN_COLUMNS = ("root", "stream", "sample", *SAID)
@@ -148,7 +150,7 @@ class Part:
             names = metadata.schema.to_arrow_schema().names
         except (pa.ArrowInvalid, OSError) as error:
             raise StoreError(f"{path} cannot be read ({error}); move it away") from error
-        if names != DRAWS.names:
+        if names not in (DRAWS.names, BEFORE_BILLING):
             raise StoreError(
                 f"{path} was written by another version, with other columns; choose another store, or move it away"
             )
@@ -167,9 +169,13 @@ class Part:
 
 
 def _read(part: FilePath, groups: Sequence[int], columns: Sequence[str]) -> pa.Table:
-    """Some columns of some row groups."""
+    """Some columns of some row groups; null where the part is older than they are."""
     with pq.ParquetFile(part, read_dictionary=list(NAMES)) as file:
-        return file.read_row_groups(list(groups), columns=list(columns))
+        table = file.read_row_groups(list(groups), columns=list(columns))
+    for name in columns:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, DRAWS.field(name).type))
+    return table.select(list(columns))
 
 
 def _ranges(metadata: pq.FileMetaData, name: str) -> list[tuple[str, str]]:

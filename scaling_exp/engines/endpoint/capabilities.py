@@ -1,4 +1,6 @@
-"""What a server honours, found out by asking it. What it does not honour is not sent, and what needs it is refused.
+"""What a server of `/completions` honours, found out by asking it.
+
+What it does not honour is not sent, and what needs it is refused.
 
 Servers differ in what they accept, and some accept a setting and ignore it. So each is tried by what it must change:
 with top_k = 1, for example, two seeds must give one and the same completion, which they otherwise do not.
@@ -7,27 +9,27 @@ with top_k = 1, for example, two seeds must give one and the same completion, wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+from scaling_exp.engines.endpoint.dialect import (
+    RESTRICTIONS,
+    SEED_BITS,
+    SEEDS,
+    Ask,
+    Body,
+    stops_at_word,
+    tried,
+    with_seed,
+)
 from scaling_exp.engines.endpoint.faults import Reply
-from scaling_exp.engines.engine import RequestFailed
 from scaling_exp.models import Model
 from scaling_exp.types import Sampling, Tokens, UserError
-
-Body = dict[str, object]
-"""A request's JSON, without the model."""
-Ask = Callable[[Body], Awaitable[Reply]]
-"""Sends a request. Raises RequestFailed when the server refuses it."""
 
 PROBE_TOKENS = 8
 GREEDY: Body = {"max_tokens": PROBE_TOKENS, "temperature": 0}
 WILD: Body = {"max_tokens": PROBE_TOKENS, "temperature": 2}
 """So hot that two samples of eight tokens are all but surely not the same."""
-SEEDS = (0x2545F4914F6CDD1D, 0x5851F42D4C957F2D, 0x14057B7EF767814F)
-"""Arbitrary; they differ in their low and in their high bits."""
-RESTRICTIONS: Mapping[str, float] = {"top_p": 1e-6, "top_k": 1, "min_p": 1}
-"""With any of these only the likeliest token is left, so the seed no longer matters."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Capabilities:
     top_k: bool
     min_p: bool
     stop_token_ids: bool
+    stop: bool
     repetition_penalty: bool
     """Accepts it; sent as 1 so that a default of the server's own does not apply."""
 
@@ -81,6 +84,7 @@ def check(sampling: Sampling, able: Capabilities) -> None:
         "top_k": sampling.top_k > 0,
         "min_p": sampling.min_p > 0,
         "stop_token_ids": bool(sampling.stop_token_ids),
+        "stop": bool(sampling.stop),
     }
     ignored = [name for name, is_asked in asked.items() if is_asked and not getattr(able, name)]
     if ignored and sampling.temperature == 0:
@@ -90,10 +94,16 @@ def check(sampling: Sampling, able: Capabilities) -> None:
             f"sampling.{ignored[0]} is {getattr(sampling, ignored[0])} and the server of {able.served_model} does not"
             " honour it: leave it at its default, or choose a server that does (engine.base_urls)"
         )
-    if sampling.stop_token_ids and not able.token_ids_out:
+    ends = [name for name in ("stop_token_ids", "stop") if asked[name]]
+    if ends and not able.token_ids_out:
         raise UserError(
-            f"sampling.stop_token_ids is {sampling.stop_token_ids} and the server of {able.served_model} answers in"
+            f"sampling.{ends[0]} is {getattr(sampling, ends[0])} and the server of {able.served_model} answers in"
             " text, which does not tell where it stopped: use a server that gives token ids (engine.base_urls)"
+        )
+    if sampling.max_thinking_tokens is not None:
+        raise UserError(
+            f"sampling.max_thinking_tokens is {sampling.max_thinking_tokens} and servers are not asked to end a"
+            " thinking: leave it null, or draw the model with engine=vllm_gpu or vllm_cpu"
         )
     if sampling.temperature > 0 and not able.samples_vary:
         raise UserError(
@@ -113,6 +123,8 @@ def settings(sampling: Sampling, stop_token_ids: Tokens, able: Capabilities) -> 
         "repetition_penalty": 1.0,
     }
     honoured: Body = {name: value for name, value in optional.items() if getattr(able, name)}
+    if sampling.stop:
+        honoured["stop"] = list(sampling.stop)
     ids: Body = {"return_token_ids": True} if able.token_ids_out else {}
     plain: Body = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature}
     return plain | honoured | ids
@@ -128,11 +140,12 @@ async def probe(
     prompt, greedy = await _first_words(ask, model)
     seed_bits, samples = await _samples(ask, prompt)
     is_random = len(set(map(_content, samples))) > 1
-    restrictions, stops, logprobs, penalty = await asyncio.gather(
+    restrictions, stops, stops_at_text, logprobs, penalty = await asyncio.gather(
         asyncio.gather(*(_restricts(ask, prompt, name, seed_bits) for name in RESTRICTIONS)),
         _stops(ask, prompt, greedy, model),
-        _try(ask, prompt | GREEDY | {"logprobs": 1}),
-        _try(ask, prompt | GREEDY | {"repetition_penalty": 1.0}),
+        stops_at_word(ask, prompt | GREEDY, greedy.text),
+        tried(ask, prompt | GREEDY | {"logprobs": 1}),
+        tried(ask, prompt | GREEDY | {"repetition_penalty": 1.0}),
     )
     top_p, top_k, min_p = (is_random and each for each in restrictions)
     capabilities = Capabilities(
@@ -148,6 +161,7 @@ async def probe(
         top_k=top_k,
         min_p=min_p,
         stop_token_ids=stops,
+        stop=stops_at_text,
         repetition_penalty=penalty is not None,
     )
     return capabilities, greedy.text
@@ -160,11 +174,11 @@ async def _first_words(ask: Ask, model: Model) -> tuple[Body, Reply]:
     rich: Body = {"return_token_ids": True}
     plain: Body = {"prompt": list(ids)}
     for prompt in (plain | rich, plain):
-        reply = await _try(ask, prompt | GREEDY)
+        reply = await tried(ask, prompt | GREEDY)
         if reply is not None and ids_were_read(reply, ids):
             return prompt, reply
     text: Body = {"prompt": model.decode(ids)}
-    reply = await _try(ask, text | rich | GREEDY)
+    reply = await tried(ask, text | rich | GREEDY)
     if reply is not None:
         return text | rich, reply
     return text, await ask(text | GREEDY)
@@ -179,10 +193,10 @@ def ids_were_read(reply: Reply, prompt: Tokens) -> bool:
 
 async def _samples(ask: Ask, prompt: Body) -> tuple[int, Sequence[Reply]]:
     """Bits of the seeds that the server accepts, and samples: the first two under one seed, the others under others."""
-    for bits in (63, 31):
+    for bits in SEED_BITS:
         seeds = [SEEDS[0], *SEEDS]
         replies = await asyncio.gather(
-            *(_try(ask, prompt | WILD | _seed(seed, bits)) for seed in seeds)
+            *(tried(ask, prompt | WILD | with_seed(seed, bits)) for seed in seeds)
         )
         accepted = [reply for reply in replies if reply is not None]
         if len(accepted) == len(seeds):
@@ -193,7 +207,7 @@ async def _samples(ask: Ask, prompt: Body) -> tuple[int, Sequence[Reply]]:
 async def _restricts(ask: Ask, prompt: Body, name: str, seed_bits: int) -> bool:
     replies = await asyncio.gather(
         *(
-            _try(ask, prompt | WILD | {name: RESTRICTIONS[name]} | _seed(seed, seed_bits))
+            tried(ask, prompt | WILD | {name: RESTRICTIONS[name]} | with_seed(seed, seed_bits))
             for seed in SEEDS
         )
     )
@@ -205,7 +219,7 @@ async def _stops(ask: Ask, prompt: Body, greedy: Reply, model: Model) -> bool:
     tokens = greedy.tokens if greedy.tokens is not None else model.encode([greedy.text])[0]
     if len(tokens) < 2:
         return False
-    reply = await _try(ask, prompt | GREEDY | {"stop_token_ids": [tokens[0]]})
+    reply = await tried(ask, prompt | GREEDY | {"stop_token_ids": [tokens[0]]})
     return reply is not None and reply.finish_reason == "stop" and _length(reply) <= 1
 
 
@@ -217,15 +231,3 @@ def _length(reply: Reply) -> int:
 
 def _content(reply: Reply) -> tuple[Tokens, str]:
     return reply.tokens or (), reply.text
-
-
-def _seed(seed: int, bits: int) -> Body:
-    return {"seed": seed & ((1 << bits) - 1)} if bits else {}
-
-
-async def _try(ask: Ask, body: Body) -> Reply | None:
-    """None when the server refuses the request."""
-    try:
-        return await ask(body)
-    except RequestFailed:
-        return None

@@ -138,11 +138,15 @@ class Usage:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One completion as the server told it; `tokens` and `prompt` are None where it gives no ids."""
+    """One completion as the server told it; `tokens` and `prompt` are None where it gives no ids.
+
+    `version` is what it says of what answered: the name of a snapshot, the fingerprint of a system.
+    """
 
     tokens: Tokens | None
     text: str
@@ -150,6 +154,11 @@ class Reply:
     prompt: Tokens | None
     has_logprobs: bool
     usage: Usage
+    version: str = ""
+
+
+class Filtered(ValueError):
+    """A server withheld an answer, as it will the next time."""
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -161,23 +170,83 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def read_usage(content: Mapping[str, Any]) -> Usage:
-    """What can be known of the tokens that a reply cost, however wrong it is otherwise."""
+    """What can be known of the tokens that a reply cost, however wrong it is otherwise.
+
+    Of cached tokens there are three spellings: OpenAI's, DeepSeek's and Moonshot's.
+    """
     usage = _mapping(content.get("usage"))
+    cached = (
+        _mapping(usage.get("prompt_tokens_details")).get("cached_tokens"),
+        usage.get("prompt_cache_hit_tokens"),
+        usage.get("cached_tokens"),
+    )
+    details = _mapping(usage.get("completion_tokens_details"))
     return Usage(
         prompt_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
+        cached_tokens=next((each for each in map(_count, cached) if each is not None), None),
+        reasoning_tokens=_count(details.get("reasoning_tokens")),
     )
+
+
+def _choice(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The one that a reply has, if it ended as it should. Raises ValueError."""
+    choices = content.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        raise ValueError("the reply is not JSON with exactly one choice")
+    reason = choices[0].get("finish_reason")
+    if reason == "content_filter":
+        raise Filtered("the answer was withheld by the server's content filter")
+    if reason not in ("stop", "length"):
+        raise ValueError(f"finish_reason is {reason!r}")
+    return choices[0]
+
+
+def _version(content: Mapping[str, Any]) -> str:
+    said = (content.get("model"), content.get("system_fingerprint"))
+    return " ".join(_one_line(each) for each in said if isinstance(each, str) and each)
+
+
+def read_chat_reply(content: Mapping[str, Any]) -> Reply:
+    """The answer in a reply to a chat. Raises ValueError, saying what is wrong, for anything that is not exactly one.
+
+    How long it may be is not checked: what it took has been charged.
+    """
+    choice, usage = _choice(content), read_usage(content)
+    if usage.prompt_tokens is None or usage.output_tokens is None:
+        raise ValueError("the reply does not say how many tokens it charges (usage)")
+    return Reply(
+        tokens=None,
+        text=_text_of(_mapping(choice.get("message")), choice["finish_reason"]),
+        finish_reason=choice["finish_reason"],
+        prompt=None,
+        has_logprobs=False,
+        usage=usage,
+        version=_version(content),
+    )
+
+
+def _text_of(message: Mapping[str, Any], reason: FinishReason) -> str:
+    """What a message says, without the thinking that a server tells apart; a refusal is an answer as well.
+
+    Nothing at all is an answer of a model that was cut off, or that only thought.
+    """
+    said = message.get("content")
+    if isinstance(said, list):  # parts, some of which may be thinking
+        return "".join(str(_mapping(each).get("text") or "") for each in said)
+    if isinstance(said, str):
+        return said
+    if isinstance(message.get("refusal"), str):
+        return message["refusal"]
+    thought = message.get("reasoning_content") or message.get("reasoning")
+    if said is None and (thought or reason == "length"):
+        return ""
+    raise ValueError("the reply has no text")
 
 
 def read_reply(content: Mapping[str, Any], max_tokens: int, vocab_size: int) -> Reply:
     """The completion in a reply. Raises ValueError, saying what is wrong, for anything that is not exactly one."""
-    choices = content.get("choices")
-    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-        raise ValueError("the reply is not JSON with exactly one choice")
-    choice, usage = choices[0], read_usage(content)
-    if choice.get("finish_reason") not in ("stop", "length"):
-        raise ValueError(f"finish_reason is {choice.get('finish_reason')!r}")
+    choice, usage = _choice(content), read_usage(content)
     if not isinstance(text := choice.get("text"), str):
         raise ValueError("the reply has no text")
     tokens = _ids(choice.get("token_ids"), vocab_size)
@@ -190,6 +259,7 @@ def read_reply(content: Mapping[str, Any], max_tokens: int, vocab_size: int) -> 
         prompt=_ids(choice.get("prompt_token_ids"), vocab_size),
         has_logprobs=_has_logprobs(choice),
         usage=usage,
+        version=_version(content),
     )
 
 
