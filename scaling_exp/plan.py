@@ -227,8 +227,11 @@ def mean_length(surveyed: Survey) -> float | None:
     """Mean output tokens of the draws that are known of some of the problems; None when none is."""
     known = np.flatnonzero(surveyed.num_known_P)
     some = known[:: len(known) // PROBLEMS_TO_MEASURE + 1]
-    rows = surveyed.pool.rows([surveyed.prompted.roots[at] for at in some], ("root", "tokens"))
-    lengths = np.diff(rows["tokens"].combine_chunks().offsets.to_numpy())
+    columns = ("root", "tokens", "num_billed_output_tokens")
+    rows = surveyed.pool.rows([surveyed.prompted.roots[at] for at in some], columns)
+    here = np.diff(rows["tokens"].combine_chunks().offsets.to_numpy())
+    billed = rows["num_billed_output_tokens"].to_numpy()  # NaN where no server counted
+    lengths = np.where(np.isnan(billed.astype(np.float64)), here, billed)
     return float(lengths.mean()) if len(lengths) else None
 
 
