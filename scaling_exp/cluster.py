@@ -13,7 +13,6 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
 from unittest.mock import patch
@@ -111,7 +110,7 @@ class Cluster:
         num_gpus = sum(bundle.get("GPU", 0.0) for bundle in engine.bundles)
         room = num_gpus * largest_gpu_gib(node_resources())
         for model in models if num_gpus else ():
-            if (weights := least_gib(model)) > room:
+            if (weights := model.least_bytes / (1 << 30)) > room:
                 raise UserError(
                     f"model {model.name} has {weights:.1f} GiB of weights, and the {num_gpus:g} GPUs of a replica hold"
                     f" {room:g} GiB: raise engine.tensor_parallel or engine.pipeline_parallel, or leave the model out"
@@ -277,12 +276,6 @@ def largest_gpu_gib(nodes: Sequence[Mapping[str, float]]) -> float:
 def _gpu_gib(node: Mapping[str, float]) -> float:
     kinds = [name.removeprefix(ACCELERATOR) for name in node if name.startswith(ACCELERATOR)]
     return max((GPU_GIB.get(kind, math.inf) for kind in kinds), default=math.inf)
-
-
-def least_gib(model: Model) -> float:
-    """What the weights take at least: 16 bits a parameter, or less where the files are smaller."""
-    num_bytes = sum(file.stat().st_size for file in Path(model.path).glob("*.safetensors"))
-    return min(num_bytes, 2 * model.facts.architecture.num_parameters) / (1 << 30)
 
 
 def num_fitting(bundles: Bundles, nodes: Sequence[Mapping[str, float]], at_most: int) -> int:

@@ -166,9 +166,7 @@ def generate(
     view: View,
 ) -> Generated:
     """Draw everything that is missing; `seen` are the parts that the surveys read."""
-    largest_first = sorted(
-        experiment.models, key=lambda model: -model.facts.architecture.num_parameters
-    )
+    largest_first = sorted(experiment.models, key=lambda each: each.facts.order, reverse=True)
     models = {model.name: model for model in largest_first}
     pools = {each.model.name: each.pool for each in surveys}
     work = Work(experiment.engine, experiment.strategies, experiment.task)
@@ -178,17 +176,12 @@ def generate(
     experiment.cluster.check_memory(experiment.engine, experiment.models)
     _tell_of_others(experiment.pool_store)
     with experiment.folder.journal(seen) as journal, Display(_expected(jobs)) as display:
-
-        def on_event(event: Event) -> None:
-            display.update(event)
-            view.look(display.seconds, display.drawn)
-
         dispatch = Dispatch(
             models=models,
             replicas=partial(experiment.cluster.replicas, work),
             with_known=partial(with_known, pools, journal),
             on_draws=journal.append,
-            on_event=on_event,
+            on_event=partial(_take_in, display, view),
         )
         set_aside = asyncio.run(dispatch.run(jobs))
     engines = pa.Table.from_pylist(display.engine_rows(), ENGINES)
@@ -202,6 +195,11 @@ def generate(
         },
     }
     return Generated(record, set_aside)
+
+
+def _take_in(display: Display, view: View, event: Event) -> None:
+    display.update(event)
+    view.look(display.seconds, display.drawn)
 
 
 def with_known(pools: Mapping[str, Pool], journal: Journal, jobs: Sequence[Job]) -> list[Job]:

@@ -58,17 +58,23 @@ class Grader(Protocol):
 
 
 @dataclass(frozen=True)
-class Exact:
-    """An answer is right when it is the gold answer, letter by letter."""
+class Quick:
+    """What a grader need not say of itself that tells every grade at once."""
 
-    version: str = field(default="exact 1", init=False)
     seconds: float = field(default=1.0, init=False)
     imports: tuple[str, ...] = field(default=(), init=False)
 
-    def quick(self, problem: Problem, answer: str) -> Grade | None:
-        return Grade.of(answer == problem.answer)
-
     def slow(self, problem: Problem, answer: str) -> Grade:
+        raise AssertionError(f"{problem.name}: {answer!r} is always graded at once")
+
+
+@dataclass(frozen=True)
+class Exact(Quick):
+    """An answer is right when it is the gold answer, letter by letter."""
+
+    version: str = field(default="exact 1", init=False)
+
+    def quick(self, problem: Problem, answer: str) -> Grade | None:
         return Grade.of(answer == problem.answer)
 
 
@@ -86,20 +92,19 @@ class Grading:
 
     def grade(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Grades in the order of the answers. A bug in the grader ends it with its trace."""
-        grades = [self.grader.quick(problem, answer) for problem, answer in answers]
-        open_ = [at for at, grade in enumerate(grades) if grade is None]
-        pool = self._processes() if open_ else None
+        quick = [self.grader.quick(problem, answer) for problem, answer in answers]
+        left = [each for each, grade in zip(answers, quick, strict=True) if grade is None]
+        slow = iter(self._grade_slowly(left) if left else ())
+        return [next(slow) if grade is None else grade for grade in quick]
+
+    def _grade_slowly(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        seconds, pool = self.grader.seconds, self._processes()
         futures = [
-            pool.schedule(_slow, (self.grader, *answers[at]), timeout=self.grader.seconds)
-            for at in open_
-            if pool
+            pool.schedule(_slow, (self.grader, problem, answer), timeout=seconds)
+            for problem, answer in answers
         ]
-        waited = zip(open_, futures, strict=True)
-        for at, future in track(
-            waited, "grading", len(open_), transient=True, disable=len(open_) < FEW
-        ):
-            grades[at] = _result(future, self.grader.seconds)
-        return [grade for grade in grades if grade is not None]
+        shown = track(futures, "grading", transient=True, disable=len(futures) < FEW)
+        return [_result(future, seconds) for future in shown]
 
     def _processes(self) -> ProcessPool:
         if self._pool is None:

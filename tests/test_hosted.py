@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from aiohttp import web
+from test_openai_engine import CONFIG as PATIENT
+from test_openai_engine import _short_backoff  # noqa: F401 - a fixture, used by every test
 
-from scaling_exp.engines.endpoint import faults
 from scaling_exp.engines.endpoint.faults import Filtered, read_chat_reply, read_usage
 from scaling_exp.engines.engine import RequestFailed
-from scaling_exp.engines.openai import Endpoint
 from scaling_exp.ladders import LADDERS
 from scaling_exp.models import HostedModel, chat_of
 from scaling_exp.schema import ConfigError, of_kind
@@ -30,26 +30,8 @@ ASKED = Problem("p", "shown", "4", "all", chat=CHAT)
 SAMPLED = Sampling(max_tokens=40)
 GREEDY = replace(SAMPLED, temperature=0.0)
 USAGE = {"prompt_tokens": 21, "completion_tokens": 9}
-CONFIG = Endpoint(
-    base_urls=("http://127.0.0.1:1/v1",),
-    served_names={},
-    api_key_env=None,
-    max_in_flight=64,
-    requests_per_minute=None,
-    tokens_per_minute=None,
-    request_timeout_seconds=2,
-    start_timeout_seconds=2,
-    give_up_seconds=5,
-    max_attempts=3,
-    num_cpus=1,
-    replicas=1,
-)
+CONFIG = replace(PATIENT, request_timeout_seconds=2, max_attempts=3)
 STANDARD = ("max_tokens", "temperature", "top_p", "stop", "seed")
-
-
-@pytest.fixture(autouse=True)
-def _short_backoff(monkeypatch):
-    monkeypatch.setattr(faults, "FIRST_BACKOFF_SECONDS", 0.01)
 
 
 @dataclass

@@ -93,17 +93,8 @@ def test_what_needs_algebra_is_verified_and_what_explodes_is_no_grade(tmp_path):
 
 def test_a_users_file_is_asked_and_read_as_configured(tmp_path):
     rows = [{"q": f"What is {{x}} in {at}?", "gold": str(at), "hard": at % 2} for at in range(6)]
-    made = own(
-        tmp_path,
-        rows,
-        "task.rows.question=q",
-        "task.rows.answer=gold",
-        "task.rows.level=hard",
-        "task.prompt.template='Q: {question}'",
-        "task.prompt.stop=['STOP']",
-        "task.prompt.answer_after='</think>'",
-        "task.num_problems=3",
-    )
+    reading = ("task.prompt.stop=['STOP']", "task.prompt.answer_after='</think>'")
+    made = own(tmp_path, rows, *OVERRIDES, *reading)
     problems = made.problems()
     assert len(problems) == 3
     assert problems == own(tmp_path, rows, *OVERRIDES).problems()

@@ -56,35 +56,32 @@ class Family:
             quantization=self.quantization,
         )
         for asked in self.checkpoints or (FINISHED,):
-            yield finished if asked == FINISHED else self._checkpoint(entry, asked)
-
-    def _checkpoint(self, entry: Entry, asked: str) -> Model:
-        if entry.checkpoints is None:
-            raise UserError(
-                f"ladder.checkpoints: none are known of {entry.name}; its revisions can stand in ladder=models,"
-                " each with its pretraining_tokens"
-            )
-        checkpoint = entry.checkpoints.find(asked)
-        if not checkpoint.tokens:
-            raise UserError(
-                f"ladder.checkpoints: {asked} of {entry.name} has seen no token, so there is nothing to trade; leave"
-                " it out"
-            )
-        is_repeated = (entry.unique_tokens or checkpoint.tokens) < checkpoint.tokens
-        return Model(
-            f"{entry.name}-step{checkpoint.step}",
-            entry.hub_id,
-            checkpoint.tokens,
-            unique_tokens=entry.unique_tokens if is_repeated else None,
-            revision=checkpoint.revision,
-            family=entry.family,
-            is_distilled=entry.is_distilled is True,
-            dtype=self.dtype,
-            quantization=self.quantization,
-        )
+            yield finished if asked == FINISHED else _at_checkpoint(finished, entry, asked)
 
     def _placed(self, model: Model) -> Model:
         return local_copy(model, self.folder) if self.folder else model
+
+
+def _at_checkpoint(finished: Model, entry: Entry, asked: str) -> Model:
+    if entry.checkpoints is None:
+        raise UserError(
+            f"ladder.checkpoints: none are known of {entry.name}; its revisions can stand in ladder=models,"
+            " each with its pretraining_tokens"
+        )
+    checkpoint = entry.checkpoints.find(asked)
+    if not checkpoint.tokens:
+        raise UserError(
+            f"ladder.checkpoints: {asked} of {entry.name} has seen no token, so there is nothing to trade; leave"
+            " it out"
+        )
+    is_repeated = (entry.unique_tokens or checkpoint.tokens) < checkpoint.tokens
+    return replace(
+        finished,
+        name=f"{entry.name}-step{checkpoint.step}",
+        pretraining_tokens=checkpoint.tokens,
+        unique_tokens=entry.unique_tokens if is_repeated else None,
+        revision=checkpoint.revision,
+    )
 
 
 def local_copy(model: Model, folder: str) -> Model:

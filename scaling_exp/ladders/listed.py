@@ -27,19 +27,8 @@ class Weights:
     quantization: str | None = None
 
     def model(self, name: str) -> Model:
-        said = self._from_registry()
-        return Model(
-            name,
-            said.path,
-            said.pretraining_tokens,
-            unique_tokens=said.unique_tokens,
-            pretraining_loss=said.pretraining_loss,
-            revision=said.revision,
-            family=said.family or "",
-            is_distilled=said.is_distilled is True,
-            dtype=said.dtype,
-            quantization=said.quantization,
-        )
+        said = vars(self._from_registry())
+        return Model(name, **{key: value for key, value in said.items() if value is not None})
 
     def _from_registry(self) -> Weights:
         """With what the registry knows of exactly this id of the Hub, where nothing else is said. Another revision may

@@ -85,14 +85,7 @@ def is_pickle(name: str) -> bool:
 
 
 def _take(repo: str, revision: str | None, patterns: Sequence[str]) -> FilePath:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, snapshot_download
 
     try:
         folder = snapshot_download(
@@ -102,37 +95,37 @@ def _take(repo: str, revision: str | None, patterns: Sequence[str]) -> FilePath:
             ignore_patterns=[IN_FOLDERS],
             tqdm_class=_silent(),
         )
-    except GatedRepoError as error:
-        raise UserError(
-            f"{repo} is gated: accept its terms at {_page(repo)}, and set HF_TOKEN (or run `hf auth login`) on every"
-            " machine that loads it"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(
-            f"{repo} has no revision {revision!r}: see {_page(repo)}/commits"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"{repo} is neither a folder here nor a model on the Hub that may be seen: correct the model's path, or set"
-            " HF_TOKEN for one that is private"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise UserError(
-            f"{repo} is not in the cache, not whole at least, and the Hub cannot be reached: run"
-            f" `hf download {repo}{f' --revision {revision}' if revision else ''}` where it can, and bring the cache"
-            " here (HF_HOME), or give the model's path as a folder"
-        ) from error
-    except HfHubHTTPError as error:
-        raise UserError(
-            f"{repo} cannot be had from the Hub: status {error.response.status_code}"
-        ) from error
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError) as error:
+        raise UserError(f"{repo} {_reason(error, repo, revision)}") from error
     return FilePath(folder)
 
 
-def _page(repo: str) -> str:
-    from huggingface_hub import constants
+def _reason(error: Exception, repo: str, revision: str | None) -> str:
+    """Why a repository cannot be had, and what to do."""
+    from huggingface_hub import constants, errors
 
-    return f"{constants.ENDPOINT}/{repo}"
+    page = f"{constants.ENDPOINT}/{repo}"
+    download = f"hf download {repo}{f' --revision {revision}' if revision else ''}"
+    told = {
+        errors.GatedRepoError: (  # before what it is a kind of
+            f"is gated: accept its terms at {page}, and set HF_TOKEN (or run `hf auth login`) on every machine that"
+            " loads it"
+        ),
+        errors.RevisionNotFoundError: f"has no revision {revision!r}: see {page}/commits",
+        errors.RepositoryNotFoundError: (
+            "is neither a folder here nor a model on the Hub that may be seen: correct the model's path, or set"
+            " HF_TOKEN for one that is private"
+        ),
+        errors.LocalEntryNotFoundError: (
+            f"is not in the cache, not whole at least, and the Hub cannot be reached: run `{download}` where it can,"
+            " and bring the cache here (HF_HOME), or give the model's path as a folder"
+        ),
+    }
+    for kind, reason in told.items():
+        if isinstance(error, kind):
+            return reason
+    assert isinstance(error, errors.HfHubHTTPError)
+    return f"cannot be had from the Hub: status {error.response.status_code}"
 
 
 def _silent() -> type:

@@ -52,8 +52,6 @@ TOKENIZERS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "mer
 LENGTHS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len")
 MAX_TOKENS: Mapping[str, int] = {"gemma3_text": 131072}
 """Lengths that the config.json of a model type leaves out."""
-THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
-"""Tokens between which models think, of those that mark it by single tokens."""
 NO_SHAPES = ("_name_or_path", "transformers_version")
 """Keys of a config.json that say nothing of the weights."""
 
@@ -171,21 +169,6 @@ class Model:
         generation = self._json("generation_config.json", is_needed=False)
         found = [*_ids(self.config), *_ids(generation), *self._eos_of_tokenizer()]
         return tuple(dict.fromkeys(found))
-
-    @cached_property
-    def thinking_ids(self) -> tuple[int, int]:
-        """Tokens that begin and end its thinking.
-
-        Raises UserError for a model that does not mark it by two tokens of its own.
-        """
-        for marks in THINKING:
-            begin, end = map(self._tokenizer.token_to_id, marks)
-            if begin is not None and end is not None:
-                return begin, end
-        raise UserError(
-            f"model {self.name} has no tokens that begin and end its thinking"
-            f" ({', '.join(map(' '.join, THINKING))}): leave sampling.max_thinking_tokens null"
-        )
 
     @cached_property
     def max_tokens(self) -> int:

@@ -68,7 +68,7 @@ COMMANDS = {
     r"\dots": r"\ldots",
 }
 SPACING = {
-    *(
+    *[
         r"\displaystyle",
         r"\textstyle",
         r"\limits",
@@ -76,21 +76,10 @@ SPACING = {
         r"\qquad",
         r"\left",
         r"\right",
-        r"\big",
-    ),
-    *(
-        r"\Big",
-        r"\bigl",
-        r"\bigr",
-        r"\Bigl",
-        r"\Bigr",
-        r"\bigg",
-        r"\Bigg",
         r"\middle",
-        r"\ ",
-        r"\;",
-    ),
-    *(r"\:", r"\,", r"\>", r"\!", r"\(", r"\)", r"\[", r"\]", r"\$"),
+    ],
+    *[r"\big", r"\Big", r"\bigl", r"\bigr", r"\Bigl", r"\Bigr", r"\bigg", r"\Bigg"],
+    *(r"\ ", *[r"\;", r"\:", r"\,", r"\>", r"\!", r"\(", r"\)", r"\[", r"\]", r"\$"]),
 }
 TEXT = r"\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf|mathit|operatorname)\s*\{([^{}]*)\}"
 _text = re.compile(TEXT)

@@ -43,7 +43,8 @@ class Prompting:
     answer_after: str | None = None
     """What ends the thinking; only the text after its last occurrence is read, and without it there is no answer."""
     stop: tuple[str, ...] = ()
-    """Strings that end a completion; `strategies.*.sampling.stop` follows them."""
+    """What follows the first of these is not read. Drawing ends there only where `strategies.*.sampling.stop` says so
+    too, and the engine honours it."""
 
     def __post_init__(self) -> None:
         if "{question}" not in self.template:

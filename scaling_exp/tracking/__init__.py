@@ -5,7 +5,6 @@ metrics.py                 the names of all that is logged
 pulse.py cards.py          a run while it draws, and a finished one, as such data
 view.py aside.py           the run's side: a tracker works in a process of its own, and costs a warning at most
 weights_and_biases.py tensorboard.py    trackers
-dashboard.py               a saved W&B workspace and a report, made of the same names
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ MODEL_FACTS = ("pretraining_flops", "num_parameters")
 
 def sampling_card(run_id: str, config: Mapping[str, Any]) -> Card:
     """The card that grows while a run draws."""
-    axes = {"sampling/*": metrics.SECONDS, "tokens_per_second/*": metrics.SECONDS}
+    axes = {"sampling/*": metrics.SECONDS, metrics.throughput("*"): metrics.SECONDS}
     return Card(run_id, "sampling", "sampling", config, axes, metrics.SECONDS)
 
 

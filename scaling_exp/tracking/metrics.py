@@ -1,4 +1,4 @@
-"""The names of all that is logged, in one place: what a run writes and what a dashboard draws are the same words.
+"""The names of all that is logged, in one place.
 
 A metric is `group/name`. Every cost stands beside its log10, since an axis can be chosen in any panel and a logarithm
 only in some.
@@ -10,6 +10,9 @@ ACCURACY, LOW, HIGH = "accuracy/estimate", "accuracy/low", "accuracy/high"
 SAMPLES = "cost/samples"
 COMPUTE = "cost/log10_inference_flops"
 SECONDS = "sampling/seconds"
+DRAWS, PROBLEMS = "sampling/draws", "sampling/problems"
+OUTPUT_TOKENS, REFUSED = "sampling/output_tokens", "sampling/refused"
+IN_FLIGHT, REPLICAS = "sampling/in_flight", "sampling/replicas"
 OCCUPANCY, THROUGHPUT = "sampling/occupancy", "sampling/tokens_per_second"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scaling_exp.tracking import metrics
 from scaling_exp.tracking.shown import Point
 
 FILE = "sampling.jsonl"
@@ -63,8 +64,8 @@ class Pulse:
         """Keep one more point. Raises OSError where there is no room."""
         point = {
             **self._sums(now),
-            "sampling/in_flight": now.num_in_flight,
-            "sampling/replicas": now.num_replicas,
+            metrics.IN_FLIGHT: now.num_in_flight,
+            metrics.REPLICAS: now.num_replicas,
             **_rates(now, self._last),
         }
         self._last = now
@@ -76,11 +77,11 @@ class Pulse:
     def _sums(self, now: Drawn) -> dict[str, float]:
         """Over all sessions."""
         sums = {
-            "sampling/seconds": round(now.seconds, 3),
-            "sampling/draws": now.num_draws,
-            "sampling/problems": now.num_problems,
-            "sampling/output_tokens": now.num_output_tokens,
-            "sampling/refused": now.num_refused,
+            metrics.SECONDS: round(now.seconds, 3),
+            metrics.DRAWS: now.num_draws,
+            metrics.PROBLEMS: now.num_problems,
+            metrics.OUTPUT_TOKENS: now.num_output_tokens,
+            metrics.REFUSED: now.num_refused,
         }
         return {name: value + self._before.get(name, 0) for name, value in sums.items()}
 
@@ -92,10 +93,10 @@ def _rates(now: Drawn, last: Drawn) -> dict[str, float]:
     offered = now.slots_offered - last.slots_offered
     occupancy = (now.slot_steps - last.slot_steps) / offered if offered > 0 else None
     return {
-        "sampling/tokens_per_second": (now.num_output_tokens - last.num_output_tokens) / seconds,
-        **({} if occupancy is None else {"sampling/occupancy": occupancy}),
+        metrics.THROUGHPUT: (now.num_output_tokens - last.num_output_tokens) / seconds,
+        **({} if occupancy is None else {metrics.OCCUPANCY: occupancy}),
         **{
-            f"tokens_per_second/{model}": (tokens - last.tokens_by_model.get(model, 0)) / seconds
+            metrics.throughput(model): (tokens - last.tokens_by_model.get(model, 0)) / seconds
             for model, tokens in now.tokens_by_model.items()
         },
     }

@@ -14,13 +14,12 @@ from dataclasses import dataclass, fields, replace
 
 from scaling_exp.engines.endpoint.dialect import (
     RESTRICTIONS,
-    SEED_BITS,
-    SEEDS,
     Ask,
     Body,
+    restricted,
+    sampled,
     stops_at_word,
     tried,
-    with_seed,
 )
 from scaling_exp.engines.endpoint.faults import Reply
 from scaling_exp.models import Model
@@ -138,10 +137,11 @@ async def probe(
     About fifteen requests of eight tokens. Raises RequestFailed when it refuses even the plainest.
     """
     prompt, greedy = await _first_words(ask, model)
-    seed_bits, samples = await _samples(ask, prompt)
+    wild = prompt | WILD
+    seed_bits, samples = await sampled(ask, wild)
     is_random = len(set(map(_content, samples))) > 1
     restrictions, stops, stops_at_text, logprobs, penalty = await asyncio.gather(
-        asyncio.gather(*(_restricts(ask, prompt, name, seed_bits) for name in RESTRICTIONS)),
+        asyncio.gather(*(_restricts(ask, wild, name, seed_bits) for name in RESTRICTIONS)),
         _stops(ask, prompt, greedy, model),
         stops_at_word(ask, prompt | GREEDY, greedy.text),
         tried(ask, prompt | GREEDY | {"logprobs": 1}),
@@ -191,27 +191,9 @@ def ids_were_read(reply: Reply, prompt: Tokens) -> bool:
     return reply.usage.prompt_tokens == len(prompt)
 
 
-async def _samples(ask: Ask, prompt: Body) -> tuple[int, Sequence[Reply]]:
-    """Bits of the seeds that the server accepts, and samples: the first two under one seed, the others under others."""
-    for bits in SEED_BITS:
-        seeds = [SEEDS[0], *SEEDS]
-        replies = await asyncio.gather(
-            *(tried(ask, prompt | WILD | with_seed(seed, bits)) for seed in seeds)
-        )
-        accepted = [reply for reply in replies if reply is not None]
-        if len(accepted) == len(seeds):
-            return bits, accepted
-    return 0, await asyncio.gather(*(ask(prompt | WILD) for _ in range(4)))
-
-
-async def _restricts(ask: Ask, prompt: Body, name: str, seed_bits: int) -> bool:
-    replies = await asyncio.gather(
-        *(
-            tried(ask, prompt | WILD | {name: RESTRICTIONS[name]} | with_seed(seed, seed_bits))
-            for seed in SEEDS
-        )
-    )
-    return None not in replies and len({_content(each) for each in replies if each}) == 1
+async def _restricts(ask: Ask, wild: Body, name: str, seed_bits: int) -> bool:
+    replies = await restricted(ask, wild, name, seed_bits)
+    return replies is not None and len(set(map(_content, replies))) == 1
 
 
 async def _stops(ask: Ask, prompt: Body, greedy: Reply, model: Model) -> bool:

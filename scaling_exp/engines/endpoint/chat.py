@@ -15,12 +15,12 @@ from typing import Any
 
 from scaling_exp.engines.endpoint.dialect import (
     RESTRICTIONS,
-    SEED_BITS,
-    SEEDS,
     Ask,
     Body,
     Found,
     Request,
+    restricted,
+    sampled,
     stops_at_word,
     tried,
     with_seed,
@@ -105,7 +105,8 @@ class ChatCompletions:
         """About twenty requests of sixteen tokens."""
         plain, greedy = await _plainest(ask, self._model.settings)
         wild = plain | ({"temperature": 1} if "temperature" in plain else {})
-        seed_bits, texts = await _samples(ask, wild)
+        seed_bits, samples = await sampled(ask, wild)
+        texts = [reply.text for reply in samples]
         shows_text, is_random = any(texts), len(set(texts)) > 1
         restrictions, neutral, stop, template = await asyncio.gather(
             asyncio.gather(*(_restricts(ask, wild, name, seed_bits) for name in RESTRICTIONS)),
@@ -263,26 +264,10 @@ async def _plainest(ask: Ask, settings: Body) -> tuple[Body, Reply]:
     return forms[0], await ask(forms[0])  # what it says of the usual form
 
 
-async def _samples(ask: Ask, wild: Body) -> tuple[int, list[str]]:
-    """Bits of the seeds that the server accepts, and answers: the first two under one seed, the others under others."""
-    for bits in SEED_BITS:
-        seeds = [SEEDS[0], *SEEDS]
-        replies = await asyncio.gather(
-            *(tried(ask, wild | with_seed(seed, bits)) for seed in seeds)
-        )
-        texts = [reply.text for reply in replies if reply is not None]
-        if len(texts) == len(seeds):
-            return bits, texts
-    return 0, [reply.text for reply in await asyncio.gather(*(ask(wild) for _ in range(4)))]
-
-
 async def _restricts(ask: Ask, wild: Body, name: str, seed_bits: int) -> int | None:
     """Different answers under a setting that leaves one; None where it is refused."""
-    restricted = wild | {name: RESTRICTIONS[name]}
-    replies = await asyncio.gather(
-        *(tried(ask, restricted | with_seed(seed, seed_bits)) for seed in SEEDS)
-    )
-    return None if None in replies else len({each.text for each in replies if each})
+    replies = await restricted(ask, wild, name, seed_bits)
+    return None if replies is None else len({each.text for each in replies})
 
 
 def _is_taken(num_answers: int | None, is_random: bool) -> bool:

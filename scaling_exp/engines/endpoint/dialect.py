@@ -5,6 +5,7 @@ There are two: token ids over `/completions` (completions.py) and messages over 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -113,6 +114,29 @@ async def stops_at_word(ask: Ask, greedy: Body, text: str) -> bool:
     word = words[min(1, len(words) - 1)] if words else "END"
     reply = await tried(ask, greedy | {"stop": [word]})
     return reply is not None and (not words or len(reply.text) < len(text))
+
+
+async def sampled(ask: Ask, wild: Body) -> tuple[int, Sequence[Reply]]:
+    """Bits of the seeds that a server accepts, and samples: the first two under one seed, the others under others."""
+    for bits in SEED_BITS:
+        seeds = [SEEDS[0], *SEEDS]
+        replies = await asyncio.gather(
+            *(tried(ask, wild | with_seed(seed, bits)) for seed in seeds)
+        )
+        accepted = [reply for reply in replies if reply is not None]
+        if len(accepted) == len(seeds):
+            return bits, accepted
+    return 0, await asyncio.gather(*(ask(wild) for _ in range(4)))
+
+
+async def restricted(ask: Ask, wild: Body, name: str, seed_bits: int) -> list[Reply] | None:
+    """Samples under a setting that leaves one; None where it is refused."""
+    body = wild | {name: RESTRICTIONS[name]}
+    replies = await asyncio.gather(
+        *(tried(ask, body | with_seed(seed, seed_bits)) for seed in SEEDS)
+    )
+    accepted = [reply for reply in replies if reply is not None]
+    return accepted if len(accepted) == len(SEEDS) else None
 
 
 def with_seed(seed: int, bits: int) -> Body:

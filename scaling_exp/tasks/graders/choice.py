@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from scaling_exp.grading import Quick
 from scaling_exp.tasks.answers import canonical
 from scaling_exp.types import Grade, Problem, UserError
 
@@ -12,12 +13,10 @@ _letter = re.compile("[A-Z]")
 
 
 @dataclass(frozen=True)
-class ChoiceGrader:
+class ChoiceGrader(Quick):
     """An answer is right when it is the letter of the gold answer; `(B)`, `B.` and `B` are one."""
 
     version: str = field(default="choice 1", init=False)
-    seconds: float = field(default=1.0, init=False)
-    imports: tuple[str, ...] = field(default=(), init=False)
 
     def quick(self, problem: Problem, answer: str) -> Grade | None:
         """Raises UserError when the gold answer is no letter."""
@@ -30,6 +29,3 @@ class ChoiceGrader:
         if not _letter.fullmatch(letter):
             return Grade("unparsable", "not a letter")
         return Grade.of(letter == gold)
-
-    def slow(self, problem: Problem, answer: str) -> Grade:
-        raise AssertionError(f"{problem.name}: {answer!r} is always graded at once")

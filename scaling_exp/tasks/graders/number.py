@@ -6,17 +6,16 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
+from scaling_exp.grading import Quick
 from scaling_exp.tasks.answers import canonical, number
 from scaling_exp.types import Grade, Problem, UserError
 
 
 @dataclass(frozen=True)
-class NumberGrader:
+class NumberGrader(Quick):
     """An answer is right when its value is that of the gold answer. Percent signs and units do not count."""
 
     version: str = field(default="number 1", init=False)
-    seconds: float = field(default=1.0, init=False)
-    imports: tuple[str, ...] = field(default=(), init=False)
 
     def quick(self, problem: Problem, answer: str) -> Grade | None:
         """Raises UserError when the gold answer is no number."""
@@ -27,9 +26,6 @@ class NumberGrader:
             )
         found = _value(answer)
         return Grade("unparsable", "not a number") if found is None else Grade.of(found == gold)
-
-    def slow(self, problem: Problem, answer: str) -> Grade:
-        raise AssertionError(f"{problem.name}: {answer!r} is always graded at once")
 
 
 def _value(text: str) -> Fraction | None:
