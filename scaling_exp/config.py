@@ -90,7 +90,12 @@ def experiment_from(node: DictConfig) -> Experiment:
 
 
 def as_drawn(models: Sequence[Model], engine: EngineConfig) -> tuple[Model, ...]:
-    """Models at a commit and in the precision that the engine draws in: both are part of a draw's identity."""
+    """Models at a commit and in the precision that the engine draws in: both are part of a draw's identity.
+
+    Raises UserError for one that brings code of its own, unless the engine may run it.
+    """
+    if isinstance(engine, VLLM):
+        engine.check_code(models)
     dtype = engine.dtype if isinstance(engine, VLLM) and engine.dtype != "auto" else None
     return tuple(replace(each.pinned, dtype=each.dtype or dtype) for each in models)
 

@@ -5,8 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import settings
@@ -26,12 +27,15 @@ class CommandLine:
     """`python -m scaling_exp` in a process of its own."""
 
     def __call__(
-        self, *arguments: object, timeout: float = 120
+        self,
+        *arguments: object,
+        timeout: float = 120,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self._command(arguments),
             cwd=ROOT,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **environment},
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -12,7 +12,10 @@ import pytest
 import yaml
 from aiohttp import web
 from test_openai_engine import CONFIG as PATIENT
-from test_openai_engine import _short_backoff  # noqa: F401 - a fixture, used by every test
+from test_openai_engine import (
+    _short_backoff,  # noqa: F401 - a fixture, used by every test
+    listening,
+)
 
 from scaling_exp.engines.endpoint.faults import Filtered, read_chat_reply, read_usage
 from scaling_exp.engines.engine import RequestFailed
@@ -23,6 +26,7 @@ from scaling_exp.types import Billed, Chat, Message, Problem, Sampling, UserErro
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "sk-planted-77ab"
+CHATS = "/chat/completions"
 MINI = HostedModel("mini", "gpt-4o-mini", provider="openai")
 CHAT = Chat((Message("system", "Be brief."), Message("user", "Wie viel ist 2 + 2? €")))
 ASKED = Problem("p", "shown", "4", "all", chat=CHAT)
@@ -82,23 +86,9 @@ def reply(body):
 
 
 @asynccontextmanager
-async def listening(server):
-    application = web.Application()
-    application.router.add_get("/v1/models", server.list_models)
-    application.router.add_post("/v1/chat/completions", server.complete)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
 async def holding(server, model=MINI):
     """A client that holds the model; what the trial sent is forgotten."""
-    async with listening(server) as url:
+    async with listening(server, CHATS) as url:
         engine = replace(CONFIG, base_urls=(url,)).start()
         try:
             await engine.hold(model)
@@ -280,7 +270,10 @@ def test_a_model_may_bring_its_own_address_and_key(monkeypatch):
 
     async def scenario():
         ours, theirs = Chats(), Chats()
-        async with listening(ours) as our_url, listening(theirs) as their_url:
+        async with (
+            listening(ours, CHATS) as our_url,
+            listening(theirs, CHATS) as their_url,
+        ):
             engine = replace(CONFIG, base_urls=(our_url,), api_key_env="OUR_KEY").start()
             away = replace(MINI, base_url=their_url, api_key_env="THEIR_KEY")
             for model in (MINI, away, MINI):

@@ -226,6 +226,34 @@ def test_an_experiment_over_ones_own_models_is_composed(two_smallest, tmp_path):
     assert [each.facts.has_compute for each in experiment.models] == [True, False]
 
 
+def quickstart(*overrides: str):
+    return experiment_from(compose("config", ["+experiment=quickstart", *overrides]))
+
+
+def test_a_model_that_brings_code_is_refused_by_the_name_of_what_it_brings(two_smallest, tmp_path):
+    place = next(each for each in sorted(two_smallest.iterdir()) if each.is_dir())
+    mine = shutil.copytree(place, tmp_path / "mine")
+    config = json.loads((mine / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForCausalLM": "modeling_mine.MineForCausalLM"}
+    (mine / "config.json").write_text(json.dumps(config))
+    overrides = ("ladder=models", f"+ladder.models.mine.path={mine}")
+    with pytest.raises(UserError) as refused:
+        quickstart(*overrides)
+    told = str(refused.value)
+    assert "modeling_mine.MineForCausalLM (config.json)" in told
+    assert "engine.trust_remote_code=true" in told
+    assert quickstart(*overrides, "engine.trust_remote_code=true").models[0].name == "mine"
+
+
+def test_precision_is_a_part_of_what_a_draw_is():
+    def fingerprint(*overrides: str) -> str:
+        return quickstart(*overrides).models[0].fingerprint
+
+    float32 = fingerprint()
+    assert fingerprint("engine.dtype=auto") == float32  # as the weights are
+    assert fingerprint("engine.dtype=bfloat16") != float32
+
+
 def test_a_family_has_nothing_to_train():
     with pytest.raises(ConfigError, match="no recipe to train by"):
         pretraining_from(compose("pretrain", ["+ladder=pythia"]))

@@ -161,11 +161,11 @@ def expected(seed, sampling=SAMPLED, prompt=PROMPT):
 
 
 @asynccontextmanager
-async def listening(fake):
-    """The fake's base URL."""
+async def listening(fake, path="/completions"):
+    """The fake's base URL; it completes what is posted to `path`."""
     application = web.Application()
     application.router.add_get("/v1/models", fake.list_models)
-    application.router.add_post("/v1/completions", fake.complete)
+    application.router.add_post(f"/v1{path}", fake.complete)
     runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -149,3 +149,102 @@ def test_a_mistake_names_the_key(tmp_path, overrides, said):
     with pytest.raises((UserError, ValueError)) as raised:
         own(tmp_path, rows, *overrides).problems()
     assert said in str(raised.value)
+
+
+SHOTS = [{"question": f"{at}+1?", "answer": str(at + 1), "level": str(at % 3)} for at in range(9)]
+
+
+def test_worked_examples_come_from_another_file_and_are_the_same_for_every_question(tmp_path):
+    examples = tmp_path / "train.jsonl"
+    rows = [{"question": f"{at}-1?", "answer": str(at - 1)} for at in range(20, 30)]
+    examples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = own(tmp_path, SHOTS, f"+task.shots={{num_examples: 2, path: {examples}}}")
+    heads = {each.prompt.rpartition("\n\n")[0] for each in made.problems()}
+    (head,) = heads
+    assert head.count("-1? ") == 2
+    assert [each.prompt.rpartition("\n\n")[2] for each in made.problems()] == [
+        row["question"] for row in SHOTS
+    ]
+
+
+def test_levels_and_rows_are_chosen_before_problems_are(tmp_path):
+    made = own(tmp_path, SHOTS, "task.rows.level=level", "+task.levels=['1', '2']", "+task.first=2")
+    assert [each.prompt for each in made.problems()] == ["2+1?", "4+1?", "5+1?", "7+1?", "8+1?"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["task.rows.level=level", "+task.levels=['4']"], "task.levels"),
+        (["+task.first=9"], "there are 9 rows"),
+        (["+task.shots={num_examples: 2, split: train}"], "give task.shots.path"),
+        (["+task.shots={num_examples: 2}"], "give split, or path"),
+    ],
+)
+def test_what_cannot_be_chosen_is_told(tmp_path, overrides, said):
+    with pytest.raises((UserError, ValueError)) as raised:
+        own(tmp_path, SHOTS, *overrides).problems()
+    assert said in str(raised.value)
+
+
+def from_rows(name, tmp_path, rows, *overrides):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return task(name, f"task.source.path={file}", *overrides)
+
+
+def test_choices_are_lettered_and_their_letter_is_graded(tmp_path):
+    options = [f"choice {at}" for at in range(10)]
+    rows = [
+        {
+            "question": f"Which? {at}",
+            "options": options[: 3 + at],
+            "answer": "CJ"[at == 7],
+            "category": "law" if at % 2 else "history",
+            "question_id": 100 + at,
+        }
+        for at in range(8)
+    ]
+    problems = from_rows("mmlu_pro", tmp_path, rows).problems()
+    assert [each.name for each in problems] == [str(100 + at) for at in range(8)]
+    assert "C) choice 2\n" in problems[0].prompt
+    assert "J) choice 9\n" in problems[7].prompt
+    made = from_rows("mmlu_pro", tmp_path, rows)
+    said = [(each, made.read(f"... so the answer is ({each.answer}).")) for each in problems]
+    assert set(outcomes(made, said)) == {"correct"}
+    assert outcomes(made, [(problems[7], made.read("Answer: B"))]) == ["wrong"]
+    assert made.read("no idea, sorry") is None
+
+
+def test_right_choices_that_come_first_are_spread_the_same_way_in_every_run(tmp_path):
+    columns = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
+    rows = [
+        {"Question": f"Which of {at}?", **{name: f"{name} {at}" for name in columns}}
+        for at in range(200)
+    ]
+    problems = from_rows("gpqa_diamond", tmp_path, rows).problems()
+    assert problems == from_rows("gpqa_diamond", tmp_path, rows[:]).problems()
+    for at, each in enumerate(problems):
+        assert f"{each.answer}) Correct Answer {at}\n" in each.prompt
+    counts = [sum(each.answer == letter for each in problems) for letter in "ABCD"]
+    assert min(counts) > 30
+
+
+@pytest.mark.parametrize(
+    ("change", "overrides", "said"),
+    [
+        ({"answer": "D"}, (), "is no letter of its 3 choices"),
+        ({"options": ["only"]}, (), "has 1; 2 to 26 can be"),
+        ({}, ("task.rows.choices=[]",), "task.rows.choices is empty"),
+        ({}, ("task.rows.choices=[option]",), "did you mean options?"),
+        ({}, ("task.prompt.template='{question}'",), "has no {choices}"),
+        ({}, ("task.rows.answer_is=text",), "is no text of its 3 choices"),
+    ],
+)
+def test_a_mistake_in_the_choices_is_told(tmp_path, change, overrides, said):
+    row = {"question": "?", "options": ["a", "b", "c"], "answer": "A", "category": "x"}
+    with pytest.raises((UserError, ValueError)) as raised:
+        from_rows(
+            "mmlu_pro", tmp_path, [{**row, "question_id": 1, **change}], *overrides
+        ).problems()
+    assert said in str(raised.value)

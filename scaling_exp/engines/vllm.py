@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
@@ -106,6 +106,16 @@ class VLLM:
     def start(self) -> InProcess | Async:
         """An engine without a model yet; imports vLLM (7 s)."""
         return InProcess(self) if self.in_process else Async(self)
+
+    def check_code(self, models: Sequence[Model]) -> None:
+        """Raise UserError, naming them, when a model wants classes of its own to be run and `trust_remote_code` is
+        off."""
+        for model in models:
+            if not self.trust_remote_code and (brought := model.code_it_brings):
+                raise UserError(
+                    f"model {model.name} brings code of its own: {', '.join(brought)}; read it, then set"
+                    " engine.trust_remote_code=true, or leave the model out"
+                )
 
     def folder_of(self, model: Model) -> str:
         """Where the model's weights are on this machine; of one on the Hub, at its revision."""

@@ -93,7 +93,7 @@ class Prompting:
             raise UserError(
                 "task.prompt.template has no {choices}, but the questions have"
                 if choices
-                else "task.prompt.template has {choices}, but the questions have none"
+                else "task.prompt.template has {choices}, but the questions have none; see task.rows.kind"
             )
         return _filled(self.template, {"question": question, "choices": self._lines(choices)})
 

@@ -4,6 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from scaling_exp.tasks.question import Question
 from scaling_exp.tasks.rows.columns import Columns
+from scaling_exp.tasks.rows.multiple_choice import MultipleChoice
 from scaling_exp.tasks.source import Row
 
 
@@ -16,6 +17,6 @@ class Rows(Protocol):
         ...
 
 
-ROWS: dict[str, type] = {"columns": Columns}
+ROWS: dict[str, type] = {"columns": Columns, "multiple_choice": MultipleChoice}
 
 __all__ = ["ROWS", "Rows"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scaling_exp.schema import unknown
@@ -21,6 +21,13 @@ def text_of(row: Row, column: str, key: str, at: int) -> str:
             f" choose one of it, e.g. {column}.{_first(found)}"
         )
     return str(found)
+
+
+def texts_of(row: Row, columns: Sequence[str], key: str, at: int) -> tuple[str, ...]:
+    """The texts of several columns, or of the one column that holds a list. Raises UserError."""
+    if len(columns) == 1 and isinstance(found := _found(row, columns[0], key), list):
+        return tuple(map(str, found))
+    return tuple(text_of(row, each, key, at) for each in columns)
 
 
 def optional_text(row: Row, column: str | None, key: str, otherwise: str) -> str:
