@@ -78,3 +78,14 @@ def test_what_cannot_be_priced_is_refused(settings: dict[str, Any], said: str) -
 def test_a_price_is_not_negative() -> None:
     with pytest.raises(ValueError, match="must be 0 or more"):
         Tariff(-1.0, 1.0)
+
+
+def test_a_hosted_model_has_its_listed_price_unless_another_is_said():
+    listed = tariff("openai/gpt-4o-mini")
+    assert Pricing().tariff("mini", "openai/gpt-4o-mini") == listed
+    assert Pricing().tariff("mini", "nobody/nothing") is None
+    assert Pricing().tariff("mini") is None
+    batch = Pricing(listed_tariffs={"mini": "openai/gpt-4o-mini:batch"})
+    assert batch.tariff("mini", "openai/gpt-4o-mini") == tariff("openai/gpt-4o-mini:batch")
+    own = Pricing(tariffs={"mini": Tariff(1.0, 2.0)})
+    assert own.tariff("mini", "openai/gpt-4o-mini") == Tariff(1.0, 2.0)

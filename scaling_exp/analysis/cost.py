@@ -226,7 +226,7 @@ def query_costs(
     costs["output_tokens"] = QueryCost(np.zeros_like(written_P), written_P)
     if tokens.seconds_per_output_token is not None:
         costs["accelerator_seconds"] = costs["output_tokens"] * tokens.seconds_per_output_token
-    return _with_dollars(costs, pricing.tariff(facts.name), tokens, pricing)
+    return _with_dollars(costs, pricing.tariff(facts.name, facts.hosted_as), tokens, pricing)
 
 
 def scoring_costs(

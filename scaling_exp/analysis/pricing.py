@@ -56,8 +56,8 @@ class Tariff:
 class Pricing:
     """On what queries run and what is paid: the configuration's `analysis.pricing`.
 
-    A model named in `tariffs` or `listed_tariffs` is paid by the token, any other by the hour of its accelerators,
-    where `dollars_per_hour` or `rent` says what one costs.
+    A model named in `tariffs` or `listed_tariffs` is paid by the token, and so is a hosted one that tariffs.csv has;
+    any other by the hour of its accelerators, where `dollars_per_hour` or `rent` says what one costs.
     """
 
     accelerator: str | None = None
@@ -126,11 +126,17 @@ class Pricing:
             hourly = float(_row("rents", "analysis.pricing.rent", self.rent)["dollars_per_hour"])
         return None if hourly is None else hourly / SECONDS_PER_HOUR
 
-    def tariff(self, model: str) -> Tariff | None:
-        """The price of a model's tokens; None where it is not paid by the token."""
-        if model in self.listed_tariffs:
-            return tariff(self.listed_tariffs[model])
-        return self.tariffs.get(model)
+    def tariff(self, model: str, hosted_as: str = "") -> Tariff | None:
+        """The price of a model's tokens; None where it is not paid by the token, or the price is not known.
+
+        Without one of its own a hosted model has that of its name (`provider/model`) in tariffs.csv.
+        """
+        if model in self.tariffs:
+            return self.tariffs[model]
+        listed = self.listed_tariffs.get(
+            model, hosted_as if hosted_as in price_list("tariffs") else ""
+        )
+        return tariff(listed) if listed else None
 
 
 def accelerator(name: str, dtype: Dtype) -> Accelerator:
