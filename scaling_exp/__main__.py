@@ -343,7 +343,7 @@ def doctor(arguments: list[str]) -> None:
 
     findings = examine()
     print("\n".join(map(str, findings)))
-    sys.exit(1 if any(finding.is_fatal for finding in findings) else 0)
+    sys.exit(1 if any(each.is_fatal and not each.is_good for each in findings) else 0)
 
 
 VERBS: dict[str, Callable[[list[str]], None]] = {

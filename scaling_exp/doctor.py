@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 from scaling_exp.environment import hardware, versions
 
-NEEDED = ("ray", "hydra", "wandb", "numpy", "pandas", "pyarrow", "pydantic", "tokenizers")
+NEEDED = (
+    *("ray", "hydra", "wandb", "numpy", "pandas", "pyarrow", "pydantic", "tokenizers"),
+    *("datasets", "huggingface_hub", "math_verify", "pebble", "re2", "tensorboardX"),
+)
 BREAKS_TRANSFORMERS = ("torchvision", "torchaudio", "torchcodec")
 
 

@@ -10,6 +10,7 @@ import ray
 from conftest import ROOT
 
 from scaling_exp.__main__ import VERBS, main
+from scaling_exp.doctor import Finding
 
 QUICK = "+experiment=quickstart"
 SECONDS = 20
@@ -170,3 +171,20 @@ def test_report_imports_neither_engine_nor_cluster_nor_configuration(tmp_path):
     assert {"vllm", "torch", "transformers", "ray", "hydra", "omegaconf", "wandb"}.isdisjoint(
         imported
     )
+
+
+@pytest.mark.parametrize(
+    ("worst", "code"),
+    [
+        (Finding("conf", "is there", True, True), 0),
+        (Finding("memory", "is small", False), 0),
+        (Finding("vllm", "is not installed", False, True), 1),
+    ],
+)
+def test_doctor_fails_only_where_a_run_would(monkeypatch, capsys, worst, code):
+    findings = [Finding("versions", "are these"), worst]
+    monkeypatch.setattr("scaling_exp.doctor.examine", lambda: findings)
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor"])
+    assert ended.value.code == code
+    assert capsys.readouterr().out.splitlines() == [str(each) for each in findings]
