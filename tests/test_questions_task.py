@@ -248,3 +248,20 @@ def test_a_mistake_in_the_choices_is_told(tmp_path, change, overrides, said):
             "mmlu_pro", tmp_path, [{**row, "question_id": 1, **change}], *overrides
         ).problems()
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["aime24", "aime25"])
+def test_answers_of_three_digits_equal_themselves_without_their_zeros(tmp_path, name):
+    rows = [{"id": str(at), "problem": f"{at}?", "answer": f"{at:03d}"} for at in (7, 33, 204)]
+    made = from_rows(name, tmp_path, rows)
+    problems = made.problems()
+    said = [(each, made.read(f"Hence \\boxed{{{int(each.answer)}}}.")) for each in problems]
+    assert outcomes(made, said) == ["correct"] * 3
+    assert outcomes(made, [(problems[0], made.read("\\boxed{70}"))]) == ["wrong"]
+
+
+def test_every_task_is_composed_and_says_its_size_and_source():
+    for file in sorted((conf_folder() / "task").glob("*.yaml")):
+        if file.stem != "file":  # wants a file of the user's
+            assert task(file.stem).grader.version
+        assert file.read_text().startswith("# ")
