@@ -8,6 +8,12 @@ SMALL = {
     "schedule": ("bench.num_problems=40", "bench.num_slots=16", "bench.num_samples=16"),
     "analysis": ("bench.num_problems=20", "bench.num_samples=16", "bench.rounds=1"),
     "store": ("bench.num_draws=4000", "bench.num_samples=16", "bench.num_replayed=2000"),
+    "grading": (
+        "bench.num_numbers=500",
+        "bench.num_formulas=8",
+        "bench.num_hanging=1",
+        "bench.seconds=2",
+    ),
     "dispatch": (
         "bench.num_replicas=[1,4]",
         "bench.num_jobs=200",

@@ -5,6 +5,7 @@ from scaling_exp.bench.block import BlockBench
 from scaling_exp.bench.coverage import CoverageBench
 from scaling_exp.bench.dispatch import DispatchBench
 from scaling_exp.bench.engine import EngineBench
+from scaling_exp.bench.grading import GradingBench
 from scaling_exp.bench.preemption import PreemptionBench
 from scaling_exp.bench.replicas import ReplicasBench
 from scaling_exp.bench.result import Bench, Benchmark, Result, Setup
@@ -21,6 +22,7 @@ BENCHES: dict[str, type[Bench]] = {
     "store": StoreBench,
     "analysis": AnalysisBench,
     "coverage": CoverageBench,
+    "grading": GradingBench,
 }
 
 __all__ = ["BENCHES", "Bench", "Benchmark", "Result", "Setup"]

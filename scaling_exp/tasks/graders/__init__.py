@@ -12,4 +12,4 @@ GRADERS: dict[str, type] = {
     "math": MathGrader,
 }
 
-__all__ = ["GRADERS"]
+__all__ = ["GRADERS", "ChoiceGrader", "MathGrader", "NumberGrader"]

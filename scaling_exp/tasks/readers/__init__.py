@@ -26,4 +26,4 @@ READERS: dict[str, type] = {
     "last_line": LastLineReader,
 }
 
-__all__ = ["READERS", "Reader"]
+__all__ = ["READERS", "MathReader", "Reader"]
