@@ -33,7 +33,7 @@ def measured(command_line, name, tmp_path, *settings):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_benchmark_prints_what_it_writes_and_the_hardware(command_line, tmp_path, name):
     stdout, written = measured(command_line, name, tmp_path, *SMALL[name])
-    assert written["title"] in stdout
+    assert " ".join(written["title"].split()) in " ".join(stdout.split())  # a narrow terminal breaks it
     assert written["command"].startswith(f"python -m scaling_exp bench {name} ")
     assert {"num_cpus", "memory_gib", "processor"} <= written["hardware"].keys()
     assert written["settings"]["bench"]["kind"] == name
