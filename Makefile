@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test install lint types layers unit format wheel clean
+.PHONY: help quickstart test install lint types layers unit format docs wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,11 +35,14 @@ format: $(VENV)/.installed-dev ## rewrite the sources as ruff wants them
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/.installed-dev ## the documentation as a site, in site/; every link in it is checked
+	$(BIN)/mkdocs build --strict
+
 wheel: $(VENV)/.installed-dev ## dist/*.whl, with conf/ and the ladder inside
 	$(BIN)/python -m build --wheel
 
 clean: ## caches and build output; keeps runs/ and .venv
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -path ./$(VENV) -prune -o -path ./runs -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # pip rather than python: a venv whose pip could not be set up is not one.
@@ -57,5 +60,5 @@ $(VENV)/.installed-cpu: $(INSTALL_INPUTS) | $(BIN)/pip
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-cpu
-	$(BIN)/python scripts/install.py dev
+	$(BIN)/python scripts/install.py dev docs
 	@touch $@

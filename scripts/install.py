@@ -1,6 +1,6 @@
 """Install the CPU build of everything into the running interpreter's environment.
 
-    .venv/bin/python scripts/install.py cpu dev      # the extras wanted; `make install` calls this
+    .venv/bin/python scripts/install.py cpu dev docs # the extras wanted; `make install` calls this
 
 Standard library only: it runs before anything is installed. It knows pip and pyproject's extras,
 and nothing of the package itself. What a plain `pip install '.[cpu]'` cannot do:
@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
-EXTRAS = ("cpu", "dev")
+EXTRAS = ("cpu", "dev", "docs")
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")
 WHY_UNWANTED = (

@@ -111,7 +111,7 @@ def test_constraints_name_each_package_once():
 
 def test_every_dependency_is_pinned_inside_its_range():
     pins = pinned_versions()
-    for requirement in requirements("cpu", "dev"):
+    for requirement in requirements("cpu", "dev", "docs"):
         pin = pins.get(canonicalize_name(requirement.name))
         assert pin is not None, f"{requirement.name} is not in constraints.txt"
         assert requirement.specifier.contains(pin), f"{requirement} does not allow {pin}"
@@ -120,7 +120,7 @@ def test_every_dependency_is_pinned_inside_its_range():
 def test_everything_the_dependencies_bring_along_is_pinned():
     """Walks the installed packages from the project's requirements down, as pip did."""
     pins = pinned_versions()
-    seen, queue = set(), requirements("cpu", "dev")
+    seen, queue = set(), requirements("cpu", "dev", "docs")
     while queue:
         requirement = queue.pop()
         node = (canonicalize_name(requirement.name), frozenset(requirement.extras))
