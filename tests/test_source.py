@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scaling_exp.tasks.files import read_rows
-from scaling_exp.tasks.source import Source
+from scaling_exp.tasks.sources import DataSet
 from scaling_exp.types import UserError
 
 ROWS = [
@@ -57,7 +57,7 @@ def written(folder, name, rows=ROWS):
     ["q.jsonl", "q.json", "q.csv", "q.tsv", "q.parquet", "q.jsonl.gz", "q.csv.bz2", "q.json.zst"],
 )
 def test_every_format_gives_the_same_rows_and_guesses_no_types(tmp_path, name):
-    assert Source(path=str(written(tmp_path, name))).rows() == ROWS
+    assert DataSet(path=str(written(tmp_path, name))).rows() == ROWS
 
 
 def test_json_keeps_numbers_lists_and_missing_keys(tmp_path):
@@ -86,16 +86,16 @@ def test_json_keeps_numbers_lists_and_missing_keys(tmp_path):
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name, content, told):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as error:
-        Source(path=str(tmp_path / name)).rows()
+        DataSet(path=str(tmp_path / name)).rows()
     assert told in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_folder_is_read_like_the_hub(tmp_path):
     repository(tmp_path)
-    source = Source(path=str(tmp_path), subset="main", split="test")
+    source = DataSet(path=str(tmp_path), subset="main", split="test")
     assert [each["answer"] for each in source.rows()] == ["2", "3"]
-    named = Source(path=str(tmp_path), files=("main/*.jsonl",))
+    named = DataSet(path=str(tmp_path), files=("main/*.jsonl",))
     assert [each["answer"] for each in named.rows()] == ["2", "3", "1"]
 
 
@@ -112,20 +112,20 @@ def test_a_folder_is_read_like_the_hub(tmp_path):
 def test_an_unknown_part_of_a_data_set_names_what_there_is(tmp_path, keys, told):
     repository(tmp_path)
     with pytest.raises(UserError) as error:
-        Source(path=str(tmp_path), **keys).rows()
+        DataSet(path=str(tmp_path), **keys).rows()
     assert told in str(error.value)
 
 
 def test_a_folder_without_data_and_a_missing_file_are_one_line(tmp_path):
     (tmp_path / "notes.docx").write_text("nothing here")
     with pytest.raises(UserError, match="holds no files that `datasets` knows"):
-        Source(path=str(tmp_path)).rows()
+        DataSet(path=str(tmp_path)).rows()
     with pytest.raises(
         UserError, match=r"none\.jsonl does not exist; get it with `hf download a/b"
     ):
-        Source(hub="a/b", path=str(tmp_path / "none.jsonl")).rows()
+        DataSet(hub="a/b", path=str(tmp_path / "none.jsonl")).rows()
     with pytest.raises(ValueError, match=r"task\.source\.path is missing"):
-        Source()
+        DataSet()
 
 
 README = """---
@@ -211,11 +211,11 @@ def entry(path: str, content: bytes) -> dict[str, object]:
 
 READ = """
 import json, sys
-from scaling_exp.tasks.source import Source
+from scaling_exp.tasks.sources import DataSet
 from scaling_exp.types import UserError
 for keys in json.loads(sys.argv[1]):
     try:
-        source = Source(**keys)
+        source = DataSet(**keys)
         source.rows()
         print(" ".join(each["answer"] for each in source.rows()))
     except UserError as error:

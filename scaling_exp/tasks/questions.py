@@ -22,7 +22,7 @@ from scaling_exp.tasks.prompting import Example, Prompting
 from scaling_exp.tasks.question import Question
 from scaling_exp.tasks.readers import READERS, Reader
 from scaling_exp.tasks.rows import ROWS, Rows
-from scaling_exp.tasks.source import Source
+from scaling_exp.tasks.sources import SOURCES, DataSet, Source
 from scaling_exp.types import Problem, UserError
 
 
@@ -48,6 +48,11 @@ class Shots:
 
     def source(self, questions: Source) -> Source:
         """Where the examples are, given where the questions are. Raises UserError where they are the same."""
+        if not isinstance(questions, DataSet):
+            raise UserError(
+                "task.shots chooses from another part of a data set, and this task makes its rows; write the examples"
+                " yourself: task.prompt.examples=[{question: ..., answer: ...}]"
+            )
         if self.path is not None:
             return replace(questions, path=self.path, files=())
         if questions.path is not None and FilePath(questions.path).is_file():
@@ -80,6 +85,7 @@ class Questions:
     seed: int = 0
 
     KINDS: ClassVar[Mapping[str, Mapping[str, type]]] = {
+        "source": SOURCES,
         "rows": ROWS,
         "reader": READERS,
         "grader": GRADERS,

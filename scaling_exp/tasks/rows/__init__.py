@@ -2,10 +2,10 @@
 
 from typing import Protocol, runtime_checkable
 
+from scaling_exp.tasks.files import Row
 from scaling_exp.tasks.question import Question
 from scaling_exp.tasks.rows.columns import Columns
 from scaling_exp.tasks.rows.multiple_choice import MultipleChoice
-from scaling_exp.tasks.source import Row
 
 
 @runtime_checkable

@@ -19,11 +19,9 @@ from scaling_exp.schema import unknown
 from scaling_exp.tasks.files import Row, read_all
 from scaling_exp.types import UserError
 
-__all__ = ["Row", "Source"]
-
 
 @dataclass(frozen=True)
-class Source:
+class DataSet:
     """Rows of a data set of the Hub, or of `path` instead, a local file or a folder like the one on the Hub.
 
     `subset` and `split` choose among what a repository declares. `files` names them itself (`test/*.jsonl`), where a

@@ -1,0 +1,21 @@
+"""Where the rows of a task come from. `kind:` chooses from `SOURCES`."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from scaling_exp.tasks.files import Row
+from scaling_exp.tasks.sources.dataset import DataSet
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Rows of questions. Frozen and picklable."""
+
+    def rows(self) -> Sequence[Row]:
+        """All rows, always the same for the same configuration. Raises UserError when they cannot be had."""
+        ...
+
+
+SOURCES: dict[str, type] = {"dataset": DataSet}
+
+__all__ = ["SOURCES", "DataSet", "Source"]
