@@ -48,6 +48,13 @@ class Store:
                 leftover.unlink()
         return sum(map(_recovered, sorted(self.root.glob("*/draws/*.journal"))))
 
+    def runs(self) -> list[RunFolder]:
+        """Every run of the store, by name."""
+        files = (
+            file for name in ("manifest", "state") for file in self.root.glob(f"*/{name}.json")
+        )
+        return [RunFolder(each) for each in sorted({file.parent for file in files})]
+
     def drawing(self) -> list[str]:
         """Runs that another process is drawing for at this moment."""
         journals = sorted(self.root.glob("*/draws/*.journal"))
@@ -87,6 +94,16 @@ class RunFolder:
         with self.replacing(f"{name}.json") as partial:
             partial.write_text(json.dumps(content, indent=2) + "\n")
 
+    def read_text(self, name: str) -> str | None:
+        """The file `name`; None where there is none."""
+        file = self.path / name
+        return file.read_text() if file.is_file() else None
+
+    def append_line(self, name: str, line: str) -> None:
+        """Append one line to the file `name`. Raises StoreError."""
+        with writing(self.path / name), (self.path / name).open("a") as file:
+            file.write(f"{line}\n")
+
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write `name`.parquet so that a reader sees the old table or the new one, never half of it."""
         with self.replacing(f"{name}.parquet") as partial:
@@ -121,6 +138,13 @@ class RunFolder:
 
     def _table(self, name: str) -> FilePath:
         return self.path / f"{name}.parquet"
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process works on it at this moment."""
+        lock = self.path / ".lock"
+        with locked_if_free(lock) as is_free:
+            return not is_free and lock.exists()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
