@@ -7,7 +7,7 @@ the class from an explicit dictionary. Importing this module loads neither torch
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path as FilePath
@@ -19,10 +19,12 @@ from scaling_exp.analysis import settings_from
 from scaling_exp.cluster import Cluster
 from scaling_exp.engines import ENGINES, VLLM, EngineConfig
 from scaling_exp.experiment import Experiment, Pretraining
+from scaling_exp.generation import Strategy
 from scaling_exp.ladders import LADDERS, SHIPPED, Trained
 from scaling_exp.models import Model
 from scaling_exp.pretraining import Recipe, Size
 from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, validate
+from scaling_exp.scorers import SCORERS, ScorerModel
 from scaling_exp.strategies import STRATEGIES
 from scaling_exp.tasks import TASKS, SumsAndProducts
 from scaling_exp.tracking import TRACKERS
@@ -59,14 +61,15 @@ def _sweep(arguments: Sequence[str]) -> str:
 def experiment_from(node: DictConfig) -> Experiment:
     """The experiment that a composed configuration describes. Raises ConfigError."""
     config = _plain(node)
-    check_keys("", config, ("name", "seed", "store", "max_tokens", *_PARTS))
+    check_keys("", config, ("name", "seed", "store", "max_tokens", "scorer", *_PARTS))
     for part, remedy in _PARTS.items():
         if not config.get(part):
             raise ConfigError(f"{part} is missing; {remedy}")
     strategies = {
-        str(name): of_kind(STRATEGIES, strategy, f"strategies.{name}")
-        for name, strategy in config["strategies"].items()
+        name: of_kind(STRATEGIES, strategy, f"strategies.{name}")
+        for name, strategy in _with_budgets(config["strategies"])
     }
+    scorer = _scorer(config.get("scorer"), strategies)
     ladder = of_kind(LADDERS, config["ladder"], "ladder")
     engine = of_kind(ENGINES, config["engine"], "engine")
     try:
@@ -82,11 +85,44 @@ def experiment_from(node: DictConfig) -> Experiment:
             analysis=settings_from(config["analysis"]),
             tracking=of_kind(TRACKERS, config["tracking"], "tracking"),
             config=config,
+            scorer=scorer,
         )
     except UserError:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _with_budgets(strategies: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Strategies by name. `budgets: {width: [4, 16]}` of one makes two: NAME_4 of width 4 and NAME_16 of width 16."""
+    for name, strategy in strategies.items():
+        settings = dict(strategy)
+        budgets = settings.pop("budgets", None)
+        if not budgets:
+            yield str(name), settings
+            continue
+        key = f"strategies.{name}.budgets"
+        if not isinstance(budgets, dict) or len(budgets) != 1:
+            raise ConfigError(f"{key} is {budgets!r}; name one setting, e.g. {{width: [4, 16]}}")
+        ((setting, values),) = budgets.items()
+        if not isinstance(values, list) or len(set(values)) != len(values):
+            raise ConfigError(
+                f"{key}.{setting} is {values!r}; it must be a list of different values"
+            )
+        yield from ((f"{name}_{value}", {**settings, setting: value}) for value in values)
+
+
+def _scorer(config: Any, strategies: Mapping[str, Strategy]) -> ScorerModel | None:
+    """The scorer, which strategies that ask for scores must have."""
+    if config:
+        settings = {key: value for key, value in config.items() if key != "recipe"}
+        return of_kind(SCORERS, settings, "scorer")
+    for name, strategy in strategies.items():
+        if strategy.bound.is_scored:
+            raise ConfigError(
+                f"strategies.{name} needs a scorer; choose one with +scorer=arithmetic"
+            )
+    return None
 
 
 def as_drawn(models: Sequence[Model], engine: EngineConfig) -> tuple[Model, ...]:

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Protocol
+from typing import Literal, Protocol
 
 from scaling_exp.engines import Counters
 from scaling_exp.models import Model
@@ -51,6 +51,8 @@ class Job:
     strategies: tuple[str, ...]
     num_draws: int
     num_known: int = 0
+    question: str = ""
+    """The prompt as text, for a scorer."""
     known: Known = field(default_factory=lambda: NOTHING_KNOWN, repr=False)
 
 
@@ -73,6 +75,8 @@ class Report:
 
     draws: bytes = b""
     num_draws: int = 0
+    num_scores: int = 0
+    """Draws among them that a scorer made."""
     num_output_tokens: int = 0
     finished: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
@@ -149,6 +153,23 @@ class Event:
     start_seconds: float = 0.0
     load_seconds: float = 0.0
     is_over: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What `on_fault` is told: something went wrong that the run survives."""
+
+    kind: Literal["replica_died", "start_failed", "job_refused", "job_set_aside"]
+    reason: str
+    model: str = ""
+    replica: int | None = None
+    problem: str = ""
+    num_open_jobs: int = 0
+    """Of a replica that died."""
+
+
+def _no_matter(_: Fault) -> None:
+    """Whoever does not ask is not told."""
 
 
 class Queue:
@@ -233,6 +254,7 @@ class Dispatch:
     with_known: Callable[[Sequence[Job]], list[Job]]
     on_draws: Callable[[bytes, int], None]
     on_event: Callable[[Event], None]
+    on_fault: Callable[[Fault], None] = _no_matter
 
     async def run(self, jobs: Sequence[Job]) -> list[SetAside]:
         """Run every job; those that had to be set aside.
@@ -291,11 +313,15 @@ class Dispatch:
                 await self._draw(shift, num_wanted)
         except ReplicaDied as death:
             if shift is not None and shift.is_loaded:
+                num_open = len(shift.opened)
+                self.on_fault(
+                    Fault("replica_died", str(death), shift.model, number, num_open_jobs=num_open)
+                )
                 self._requeue(shift, death)
             elif death.blames_jobs:
-                await self._note_failed_start(shift, str(death))
+                await self._note_failed_start(number, shift, str(death))
         except StartFailed as failure:
-            await self._note_failed_start(shift, str(failure))
+            await self._note_failed_start(number, shift, str(failure))
         finally:
             self._end(shift)
 
@@ -504,16 +530,20 @@ class Dispatch:
         if self.attempts[job.model, job.problem] >= MAX_ATTEMPTS:
             self._set_aside(job, reason)
         else:
+            self.on_fault(Fault("job_refused", reason, job.model, problem=job.problem))
             self.queue.put_last(_forgotten(job))
             self._tell_news()
 
     def _set_aside(self, job: Job, reason: str) -> None:
         self.set_aside.append(SetAside(job.model, job.problem, reason))
+        self.on_fault(Fault("job_set_aside", reason, job.model, problem=job.problem))
         self._count_down(1)
 
-    async def _note_failed_start(self, shift: Shift | None, reason: str) -> None:
+    async def _note_failed_start(self, number: int, shift: Shift | None, reason: str) -> None:
         """Keep the place closed for a while; give up when starts fail in a row and nobody draws."""
+        model = shift.model if shift is not None else ""
         self._end(shift)
+        self.on_fault(Fault("start_failed", reason, model, number))
         self.num_failed_starts += 1
         if self.num_failed_starts >= MAX_FAILED_STARTS and not self._anybody_draws():
             raise UserError(f"no engine could be started: {reason}")

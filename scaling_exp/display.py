@@ -41,7 +41,7 @@ class Shift:
 
     def add(self, report: Report) -> None:
         self.report = report
-        self.num_draws += report.num_draws
+        self.num_draws += report.num_draws - report.num_scores
         self.num_output_tokens += report.num_output_tokens
 
     @property
@@ -88,7 +88,7 @@ class Tally:
         self.last = now
         self.num_problems_finished += len(report.finished)
         self.num_refused += len(report.refused)
-        self.num_draws += report.num_draws
+        self.num_draws += report.num_draws - report.num_scores
         self.num_output_tokens += report.num_output_tokens
 
     @property

@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path as FilePath
@@ -39,9 +39,12 @@ from scaling_exp.pretraining import (
 from scaling_exp.pretraining import (
     write_manifest as write_ladder,
 )
+from scaling_exp.recorder import Recorder
 from scaling_exp.report import redraw
+from scaling_exp.scorers import ScorerModel
+from scaling_exp.spending import Limits, Spending
 from scaling_exp.store import Journal, Pool, RunFolder, Store, known_by_root
-from scaling_exp.survey import Prompted, Survey, survey
+from scaling_exp.survey import Prompted, Scores, Survey, survey
 from scaling_exp.tables import ENGINES, write_tables
 from scaling_exp.tasks import Task
 from scaling_exp.tracking import Tracker
@@ -65,6 +68,8 @@ class Experiment:
     analysis: AnalysisSettings
     tracking: Tracker
     config: Mapping[str, Any]
+    scorer: ScorerModel | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):
@@ -74,7 +79,9 @@ class Experiment:
     def run_id(self) -> str:
         """Name and a hash of all that decides what is drawn: the same experiment finds its folder again."""
         weights = [(model.name, model.fingerprint) for model in self.models]
-        drawn = (self.seed, weights, self.task, dict(self.strategies))
+        drawn: tuple[object, ...] = (self.seed, weights, self.task, dict(self.strategies))
+        if self.scorer is not None:
+            drawn = (*drawn, self.scorer.identity)
         return f"{self.name}-{sha256(repr(drawn).encode()).hexdigest()[:8]}"
 
     @property
@@ -84,6 +91,12 @@ class Experiment:
     @property
     def folder(self) -> RunFolder:
         return self.pool_store.run(self.run_id)
+
+    def scores(self) -> Scores | None:
+        """The scorer and what the pool holds of it by now."""
+        if self.scorer is None:
+            return None
+        return Scores(self.scorer, self.pool_store.pool(self.scorer.model.fingerprint))
 
 
 @dataclass(frozen=True)
@@ -99,21 +112,30 @@ def run(experiment: Experiment, command: str) -> Finished:
     """Draw what is missing, then analyse.
 
     A problem of which a job was set aside is left out for every model. Raises UserError for what a user can mend,
-    JobFailed when a job has a bug.
+    LimitReached when one of the limits is, JobFailed when a job has a bug.
     """
     folder, store = experiment.folder, experiment.pool_store
     set_aside: Sequence[SetAside] = ()
-    with View(experiment.tracking, folder, experiment.config) as view, folder.locked():
+    recorder = Recorder(folder, experiment.run_id, command, experiment.limits)
+    view = View(experiment.tracking, folder, experiment.config)
+    with view, folder.locked(), recorder:
         store.recover()
         seen = store.parts()
         surveys = survey_pool(experiment)
         jobs = [job for each in surveys for job in jobs_of(each)]
         write_manifest(experiment, command)
         if jobs:
-            generated = generate(experiment, surveys, jobs, seen, view)
+            generated = generate(experiment, surveys, jobs, seen, view, recorder)
             set_aside = generated.set_aside
             write_manifest(experiment, command, generated)
-        write_tables(folder, _answered(surveys, set_aside), experiment.strategies, experiment.task)
+        recorder.enter("tables")
+        write_tables(
+            folder,
+            _answered(surveys, set_aside),
+            experiment.strategies,
+            experiment.task,
+            experiment.scores(),
+        )
         analysis, page = redraw(folder)
         view.show(analysis)
     return Finished(analysis, page, set_aside)
@@ -125,11 +147,11 @@ def survey_pool(experiment: Experiment) -> list[Survey]:
     Raises UserError when a model cannot take the prompts or what strategies want to add to them.
     """
     problems, strategies = experiment.task.problems(), experiment.strategies
-    surveys = []
+    surveys, scores = [], experiment.scores()
     for model in experiment.models:
         prompted = Prompted.of(model, problems, experiment.seed, strategies)
         pool = experiment.pool_store.pool(model.fingerprint)
-        surveys.append(survey(prompted, pool, strategies, experiment.task))
+        surveys.append(survey(prompted, pool, strategies, experiment.task, scores))
     return surveys
 
 
@@ -143,8 +165,9 @@ def jobs_of(surveyed: Survey) -> list[Job]:
             root=prompted.roots[at],
             prompt=prompted.prompts[at],
             strategies=surveyed.strategies_to_draw(at),
-            num_draws=int(surveyed.num_missing_P[at]),
+            num_draws=max(1, int(surveyed.num_missing_P[at])),
             num_known=int(surveyed.num_known_P[at]),
+            question=prompted.problems[at].prompt,
         )
         for at in surveyed.problems_to_draw
     ]
@@ -164,12 +187,15 @@ def generate(
     jobs: Sequence[Job],
     seen: frozenset[FilePath],
     view: View,
+    recorder: Recorder,
 ) -> Generated:
     """Draw everything that is missing; `seen` are the parts that the surveys read."""
     largest_first = sorted(experiment.models, key=lambda each: each.facts.order, reverse=True)
     models = {model.name: model for model in largest_first}
     pools = {each.model.name: each.pool for each in surveys}
-    work = Work(experiment.engine, experiment.strategies, experiment.task)
+    scores = experiment.scores()
+    work = Work(experiment.engine, experiment.strategies, experiment.task, experiment.scorer)
+    spending = spending_of(experiment, recorder)
     started = time.perf_counter()
     experiment.cluster.connect()
     experiment.cluster.check(experiment.engine)
@@ -179,11 +205,13 @@ def generate(
         dispatch = Dispatch(
             models=models,
             replicas=partial(experiment.cluster.replicas, work),
-            with_known=partial(with_known, pools, journal),
-            on_draws=journal.append,
-            on_event=partial(_take_in, display, view),
+            with_known=partial(with_known, pools, scores and scores.pool, journal),
+            on_draws=partial(_keep, journal, spending),
+            on_event=partial(_take_in, display, view, recorder),
+            on_fault=recorder.note,
         )
-        set_aside = asyncio.run(dispatch.run(jobs))
+        recorder.follow(display, spending)
+        set_aside = asyncio.run(recorder.watching(dispatch.run(jobs)))
     engines = pa.Table.from_pylist(display.engine_rows(), ENGINES)
     experiment.folder.write_table("engines", engines)
     record = {
@@ -197,12 +225,35 @@ def generate(
     return Generated(record, set_aside)
 
 
-def _take_in(display: Display, view: View, event: Event) -> None:
+def spending_of(experiment: Experiment, recorder: Recorder) -> Spending:
+    """Nothing yet in this session. Raises UserError when a limit is reached, or could never be told to be."""
+    models = [each.facts for each in experiment.models]
+    models += [experiment.scorer.model.facts] if experiment.scorer else []
+    experiment.limits.check(models, experiment.analysis.pricing)
+    recorder.check()
+    num_gpus = sum(bundle.get("GPU", 0.0) for bundle in experiment.engine.bundles)
+    return Spending(
+        {each.name: each for each in models},
+        experiment.analysis.pricing,
+        accelerators_per_replica=max(1, round(num_gpus)),
+        before=recorder.before,
+    )
+
+
+def _keep(journal: Journal, spending: Spending, draws: bytes, num_draws: int) -> None:
+    journal.append(draws, num_draws)
+    spending.add(draws)
+
+
+def _take_in(display: Display, view: View, recorder: Recorder, event: Event) -> None:
     display.update(event)
+    recorder.take_in(event)
     view.look(display.seconds, display.drawn)
 
 
-def with_known(pools: Mapping[str, Pool], journal: Journal, jobs: Sequence[Job]) -> list[Job]:
+def with_known(
+    pools: Mapping[str, Pool], scores: Pool | None, journal: Journal, jobs: Sequence[Job]
+) -> list[Job]:
     """Jobs with what is known of them. One that was open in a replica that died knows what came back from it."""
     tables: list[pa.Table] = []
     for name, pool in pools.items():
@@ -212,8 +263,10 @@ def with_known(pools: Mapping[str, Pool], journal: Journal, jobs: Sequence[Job])
             # In this order: what is sealed between the two is found twice, not missed.
             tables += list(journal.rows(roots))
             pool.refresh()
+            if scores:
+                scores.refresh()
         if mine:
-            tables.append(pool.rows(roots))
+            tables += [each.rows(roots) for each in (pool, scores) if each]
     known = known_by_root(tables)
     return [replace(job, known=known.get(job.root, {})) for job in jobs]
 
@@ -274,6 +327,7 @@ def write_manifest(
             "grader": experiment.task.grader.version,
         },
         "analysis": record_settings(experiment.analysis),
+        "scorer": experiment.scorer and _model_record(experiment.scorer.model),
         "adaptive": [
             name for name, each in experiment.strategies.items() if not each.bound.is_exact
         ],

@@ -37,22 +37,49 @@ class Source(Protocol):
     async def __call__(self, stream: Stream, samples: Sequence[int]) -> Sequence[Completion]: ...
 
 
-class Scorer(Protocol):
-    """Scores an answer to a prompt; higher is better."""
+class Score(NamedTuple):
+    """What a scorer thinks of an answer to its prompt, after each of its steps; higher is better.
 
-    async def __call__(self, prompt: Tokens, answer: Tokens) -> float: ...
+    `num_tokens` is how many it read for that, prompt included, each once.
+    """
+
+    steps: tuple[float, ...]
+    num_tokens: int
+
+    @property
+    def last(self) -> float:
+        """That of the answer as far as it goes."""
+        return self.steps[-1]
+
+
+class Scorer(Protocol):
+    """Scores answers to one prompt, finished or not."""
+
+    async def __call__(self, answer: Tokens) -> Score: ...
 
 
 @dataclass(frozen=True)
 class Bound:
-    """At most these draws of a prompt does a strategy ask for: samples `(i,)`, i < `num_samples`, under `sampling`.
+    """At most these draws of a prompt does a strategy ask for: samples `(i,)`, i < `num_samples`, under `sampling`,
+    and `num_below` others that continue them.
 
-    `is_exact` when it always asks for all of them, whatever they hold: then a plan is arithmetic on counts.
+    `is_exact` when it always asks for all of the samples and nothing below, whatever they hold: then a plan is
+    arithmetic on counts. `is_scored` when it asks for scores too.
     """
 
     num_samples: int
     sampling: Sampling
     is_exact: bool
+    num_below: int = 0
+    is_scored: bool = False
+
+    def __post_init__(self) -> None:
+        if self.is_exact and self.num_below:
+            raise ValueError("what is below samples depends on them: the bound is not exact")
+
+    @property
+    def num_draws(self) -> int:
+        return self.num_samples + self.num_below
 
 
 class Strategy(Protocol):
@@ -158,16 +185,18 @@ class Forest:
     """All continuations of one prompt drawn by one strategy, and the only book-keeping of tokens and seeds.
 
     `root` names the prompt (model, problem and the run's seed) for `seed_of`; `read` turns the generated token ids of
-    a leaf into its answer, None when there is none.
+    a leaf into its answer, None when there is none; `end_tokens` are those with which the model ends.
     """
 
     prompt: Tokens
     source: Source
     root: str
     read: Callable[[Tokens], str | None]
+    end_tokens: Tokens = ()
     scorer: Scorer | None = None
     nodes: dict[Path, Node] = field(default_factory=dict)
     accepted: list[Path] = field(default_factory=list)
+    scores: dict[Path, Score] = field(default_factory=dict)
 
     async def extend(self, path: Path, sampling: Sampling, forced: Tokens = ()) -> Node:
         """Draw the continuation named `path` of its parent, after appending `forced` tokens to it.
@@ -200,13 +229,20 @@ class Forest:
         return drawn
 
     async def score(self, path: Path) -> float:
-        """The scorer's opinion of the sequence that ends at `path`.
+        """The scorer's opinion of the sequence that ends at `path`; asked once.
 
         Raises ValueError when the run has no scorer.
         """
         if self.scorer is None:
             raise ValueError("this strategy needs a scorer and the experiment has none")
-        return await self.scorer(self.prompt, self.generated(path))
+        if path not in self.scores:
+            self.scores[path] = await self.scorer(self.generated(path))
+        return self.scores[path].last
+
+    def is_finished(self, path: Path) -> bool:
+        """Whether the model ended the answer at a node, or had nothing to add."""
+        tokens = self._node(path).completion.tokens
+        return not tokens or tokens[-1] in self.end_tokens
 
     def accept(self, path: Path) -> None:
         """Declare a leaf a candidate answer."""

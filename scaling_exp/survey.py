@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from scaling_exp.generation import Bound, Forest, Strategy, Stream, grow
 from scaling_exp.models import Model
-from scaling_exp.store import Index, Known, Pool, Replay, known_by_root, stream_of
+from scaling_exp.scorers import ScorerModel, Scoring
+from scaling_exp.store import Index, Pool, Replay, known_by_root, stream_of
 from scaling_exp.tasks import Task
 from scaling_exp.types import Problem, Sampling, Tokens, UserError
 
@@ -117,10 +118,23 @@ class Survey:
         return tuple(name for name, lacks_P in self.lacks_P.items() if lacks_P[at])
 
 
+@dataclass(frozen=True)
+class Scores:
+    """A scorer and the pool of what it said."""
+
+    kind: ScorerModel
+    pool: Pool
+
+
 def survey(
-    prompted: Prompted, pool: Pool, strategies: Mapping[str, Strategy], task: Task
+    prompted: Prompted,
+    pool: Pool,
+    strategies: Mapping[str, Strategy],
+    task: Task,
+    scores: Scores | None = None,
 ) -> Survey:
     """Compare what strategies can ask for with what the pool has."""
+    replaying = _Replaying(prompted, pool, task, scores)
     index = pool.index()
     num_known_P = np.zeros(len(prompted.roots), np.int64)
     num_missing_P = np.zeros(len(prompted.roots), np.int64)
@@ -130,14 +144,13 @@ def survey(
         num_fixed = max((each.num_samples for each in named.values() if each.is_exact), default=0)
         beyond_P = np.zeros(len(prompted.roots), np.int64)
         for name, bound in named.items():
-            if bound.is_exact:
+            if bound.is_exact and not bound.is_scored:
                 lacks_P[name] = drawn.missing(0, bound.num_samples) > 0
                 continue
-            open_P = drawn.missing(num_fixed, bound.num_samples)
-            unsure_P = (open_P > 0) & (drawn.known(0, bound.num_samples) > 0)
-            lacks_P[name] = (open_P > 0) & ~_needs_nothing(
-                prompted, pool, strategies[name], task, unsure_P
-            )
+            open_P = drawn.missing(num_fixed, bound.num_samples) + bound.num_below
+            is_open_P = (open_P > 0) | bound.is_scored
+            unsure_P = is_open_P & (drawn.known(0, bound.num_samples) > 0)
+            lacks_P[name] = is_open_P & ~replaying.needs_nothing(strategies[name], unsure_P)
             beyond_P = np.maximum(beyond_P, np.where(lacks_P[name], open_P, 0))
         num_known_P += drawn.known(0, max(each.num_samples for each in named.values()))
         num_missing_P += drawn.missing(0, num_fixed) + beyond_P
@@ -169,39 +182,46 @@ class _Drawn:
         return max(0, last - first) - self.known(first, last)
 
 
-def _needs_nothing(
-    prompted: Prompted,
-    pool: Pool,
-    strategy: Strategy,
-    task: Task,
-    unsure_P: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.bool_]:
-    """Of the problems in `unsure_P`, those on which the strategy ends with what is known."""
-    needs_nothing_P = np.zeros(len(unsure_P), bool)
-    unsure = np.flatnonzero(unsure_P)
-    for start in range(0, len(unsure), PROBLEMS_PER_REPLAY):
-        chosen = unsure[start : start + PROBLEMS_PER_REPLAY].tolist()
-        known = known_by_root([pool.rows([prompted.roots[at] for at in chosen])])
-        needs_nothing_P[chosen] = [
-            not replay.missing for replay in _replay(prompted, strategy, task, chosen, known)
-        ]
-    return needs_nothing_P
+@dataclass(frozen=True)
+class _Replaying:
+    """Strategies run over what the pools hold."""
 
+    prompted: Prompted
+    pool: Pool
+    task: Task
+    scores: Scores | None
 
-def _replay(
-    prompted: Prompted,
-    strategy: Strategy,
-    task: Task,
-    chosen: Sequence[int],
-    known: Mapping[str, Known],
-) -> list[Replay]:
-    model = prompted.model
-    read = cache(lambda tokens: task.read(model.decode(tokens)))
-    roots = [prompted.roots[at] for at in chosen]
-    replays = [Replay(model.fingerprint, known.get(root, {})) for root in roots]
-    prompts = [prompted.prompts[at] for at in chosen]
-    grow(
-        (strategy, Forest(prompt, replay, root, read))
-        for prompt, replay, root in zip(prompts, replays, roots, strict=True)
-    )
-    return replays
+    def needs_nothing(
+        self, strategy: Strategy, unsure_P: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Of the problems in `unsure_P`, those on which the strategy ends with what is known."""
+        needs_nothing_P = np.zeros(len(unsure_P), bool)
+        unsure = np.flatnonzero(unsure_P)
+        for start in range(0, len(unsure), PROBLEMS_PER_REPLAY):
+            chosen = unsure[start : start + PROBLEMS_PER_REPLAY].tolist()
+            needs_nothing_P[chosen] = [
+                not any(replay.missing for replay in replays)
+                for replays in self._replay(strategy, chosen)
+            ]
+        return needs_nothing_P
+
+    def _replay(self, strategy: Strategy, chosen: Sequence[int]) -> list[list[Replay]]:
+        """What was asked for of each problem: of the model, and of the scorer if there is one."""
+        model, roots = self.prompted.model, [self.prompted.roots[at] for at in chosen]
+        read = cache(lambda tokens: self.task.read(model.decode(tokens)))
+        pools = [self.pool, *([self.scores.pool] if self.scores else [])]
+        known = known_by_root([pool.rows(roots) for pool in pools])
+        replays, planted = [], []
+        for at, root in zip(chosen, roots, strict=True):
+            mine = [Replay(pool.fingerprint, known.get(root, {})) for pool in pools]
+            scoring = None
+            if self.scores:
+                question = self.prompted.problems[at].prompt
+                scoring = Scoring(self.scores.kind, mine[1], root, question, model.decode)
+            forest = Forest(
+                self.prompted.prompts[at], mine[0], root, read, model.stop_token_ids, scoring
+            )
+            replays.append(mine)
+            planted.append((strategy, forest))
+        grow(planted)
+        return replays

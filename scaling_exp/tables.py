@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scaling_exp.generation import Forest, Strategy, Stream, grow, path_name
+from scaling_exp.generation import Forest, Score, Strategy, Stream, grow, path_name
 from scaling_exp.grading import NO_ANSWER, Grading
+from scaling_exp.scorers import Scoring
 from scaling_exp.store import (
     KNOWN_COLUMNS,
     Pool,
@@ -27,7 +28,7 @@ from scaling_exp.store import (
     completions,
     stream_of,
 )
-from scaling_exp.survey import Prompted
+from scaling_exp.survey import Prompted, Scores
 from scaling_exp.tasks import Task
 from scaling_exp.types import Completion, Grade, Path, Problem, Tokens
 
@@ -50,9 +51,12 @@ TRACES = pa.schema(
         ("is_accepted", pa.bool_()),
         ("num_forced_tokens", pa.int32()),
         ("num_output_tokens", pa.int32()),
+        ("score", pa.float64()),
+        ("num_scored_tokens", pa.int32()),
         ("key", pa.string()),
     ]
 )
+STEP_SCORES = pa.list_(pa.float64())
 SAMPLES = pa.schema(
     [
         *((name, pa.string()) for name in ("model", "strategy", "problem", "level")),
@@ -61,6 +65,8 @@ SAMPLES = pa.schema(
         ("is_correct", pa.bool_()),
         ("outcome", pa.string()),
         ("truncated", pa.bool_()),
+        ("score", pa.float64()),
+        ("step_scores", STEP_SCORES),
         *(
             (f"num_{name}_tokens", pa.int32())
             for name in ("prompt", "cached", "output", "reasoning")
@@ -93,6 +99,7 @@ def write_tables(
     prompted: Sequence[tuple[Prompted, Pool]],
     strategies: Mapping[str, Strategy],
     task: Task,
+    scores: Scores | None = None,
 ) -> None:
     """Traces, grades, problems and the tidy samples of a run whose draws are all there; one pool a model.
 
@@ -112,7 +119,7 @@ def write_tables(
             for every, pool in prompted:
                 some = every.slice(first, first + num_problems)
                 with _without_collector():
-                    replayed = replay(some, pool, strategies, task)
+                    replayed = replay(some, pool, strategies, task, scores)
                     write["traces"].write_table(replayed.traces())
                     write["samples"].write_table(replayed.samples(grades))
                     del replayed
@@ -133,7 +140,7 @@ def _without_collector() -> Iterator[None]:
 
 def _problems_per_chunk(strategies: Mapping[str, Strategy]) -> int:
     """A function of the experiment alone, so that equal runs write equal tables."""
-    most = sum(each.bound.num_samples * each.max_new_tokens for each in strategies.values())
+    most = sum(each.bound.num_draws * each.max_new_tokens for each in strategies.values())
     return max(1, TOKENS_PER_CHUNK // max(1, most))
 
 
@@ -231,6 +238,7 @@ class Replayed:
             ],
             [len(node.forced) for _, mine in nodes for node in mine],
             [node.completion.num_output_tokens for _, mine in nodes for node in mine],
+            *_scores([each.forest.scores.get(node.path) for each, mine in nodes for node in mine]),
             self.draws["key"].take(rows),
         ]
         return pa.table(columns, TRACES)
@@ -247,14 +255,17 @@ class Replayed:
             [(each.problem, answer) for (each, _), answer in zip(leaves, answers, strict=True)]
         )
         counts = [len(each.forest.accepted) for each in self.grown]
+        scored = [each.forest.scores.get(path) for each, path in leaves]
         prompt_tokens = np.repeat([len(each.forest.prompt) for each in self.grown], counts)
         columns = [
             *self._names(counts, with_level=True),
-            [path[0] for _, path in leaves],
+            [number for count in counts for number in range(count)],
             answers,
             [each.is_correct for each in given],
             [each.outcome for each in given],
             _equals(self.draws["finish_reason"].take(rows), "length"),
+            _scores(scored)[0],
+            pa.array([each.steps if each else None for each in scored], STEP_SCORES),
             self._counted("prompt", rows, prompt_tokens.tolist()),
             self.draws["num_cached_tokens"].take(rows),
             self._counted("output", rows, [len(tokens) for tokens in generated]),
@@ -283,22 +294,44 @@ class Replayed:
 
 
 def replay(
-    prompted: Prompted, pool: Pool, strategies: Mapping[str, Strategy], task: Task
+    prompted: Prompted,
+    pool: Pool,
+    strategies: Mapping[str, Strategy],
+    task: Task,
+    scores: Scores | None = None,
 ) -> Replayed:
     """Grow every strategy's forest of some problems from the draws in the pool."""
+    model = prompted.model
+    scored = scores and scores.pool.rows(prompted.roots, KNOWN_COLUMNS)
     draws = pool.rows(prompted.roots, REPLAYED)
-    text = cache(prompted.model.decode)
+    scores_said, scores_rows = (
+        ([], {}) if scored is None else (completions(scored), _rows_by_root(scored))
+    )
+    text = cache(model.decode)
     read = cache(lambda tokens: task.read(text(tokens)))
     rows, said = _rows_by_root(draws), completions(draws)
     grown = []
     for problem, prompt, root in zip(
         prompted.problems, prompted.prompts, prompted.roots, strict=True
     ):
+        scoring = None
+        if scores:
+            asked = Located(scores.pool.fingerprint, scores_rows.get(root, {}), scores_said)
+            scoring = Scoring(scores.kind, asked, root, problem.prompt, text)
         for name in strategies:
-            source = Located(prompted.model.fingerprint, rows.get(root, {}), said)
-            grown.append(Grown(name, problem, Forest(prompt, source, root, read), source.row_of))
+            source = Located(model.fingerprint, rows.get(root, {}), said)
+            forest = Forest(prompt, source, root, read, model.stop_token_ids, scoring)
+            grown.append(Grown(name, problem, forest, source.row_of))
     grow((strategies[each.strategy], each.forest) for each in grown)
-    return Replayed(prompted.model.name, draws, grown, text)
+    return Replayed(model.name, draws, grown, text)
+
+
+def _scores(scored: Sequence[Score | None]) -> list[pa.Array]:
+    """Columns `score` and `num_scored_tokens`, null where nothing was scored."""
+    return [
+        pa.array([each and each.last for each in scored], pa.float64()),
+        pa.array([each and each.num_tokens for each in scored], pa.int32()),
+    ]
 
 
 def _rows_by_root(draws: pa.Table) -> dict[str, dict[int, dict[int, int]]]:

@@ -35,6 +35,8 @@ class Sampling:
     """Texts that end the continuation; the tokens that complete one are part of it."""
     max_thinking_tokens: int | None = None
     """After so many tokens of thinking its end is forced; None: no limit of its own."""
+    labels: Tokens = ()
+    """Tokens of which the log-probabilities as the first token of the continuation are told as well."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -79,6 +81,8 @@ class Completion:
     finish_reason: FinishReason
     num_cached_tokens: int = 0
     billed: Billed | None = None
+    label_logprobs: tuple[float, ...] = ()
+    """Natural logarithms, one for each of `Sampling.labels`."""
 
     @property
     def num_output_tokens(self) -> int:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from scaling_exp.dispatch import Job, ReplicaDied, Report, StartFailed
-from scaling_exp.engines import Counters, EngineConfig, EngineDied, RequestFailed
+from scaling_exp.engines import Counters, Engine, EngineConfig, EngineDied, RequestFailed
 from scaling_exp.generation import Forest, Strategy
 from scaling_exp.models import Model
 from scaling_exp.runtime import Gate, run_all
+from scaling_exp.scorers import ScorerModel, Scoring
 from scaling_exp.store import Draw, Pooled, encode
 from scaling_exp.tasks import Task
 from scaling_exp.types import Tokens, UserError
@@ -32,6 +33,8 @@ class Work:
     engine: EngineConfig
     strategies: Mapping[str, Strategy]
     task: Task
+    scorer: ScorerModel | None = None
+    """Runs in an engine of its own beside the one that draws."""
 
 
 class Worker:
@@ -40,6 +43,7 @@ class Worker:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.has_started = False
+        self.scorer: Engine | None = None
         self.running: asyncio.Future[None] | None = None
         self.changed = asyncio.Event()
 
@@ -54,6 +58,10 @@ class Worker:
         if self.running is not None:
             self.running.cancel()
             await asyncio.wait([self.running])
+        if self.work.scorer is not None and self.scorer is None:
+            self.scorer = self.work.engine.start()
+            await self.scorer.hold(self.work.scorer.model)
+            self.scorer_gate = Gate(self.scorer)
         await self.engine.hold(model)
         self.engine.counters = Counters(num_slots=self.engine.num_slots)
         self.model = model
@@ -97,7 +105,9 @@ class Worker:
         self.report = Report(mistake=report.mistake, bug=report.bug, death=report.death)
         draws, self.draws = self.draws, []
         report.draws, report.num_draws = encode(draws) if draws else b"", len(draws)
-        report.num_output_tokens = sum(draw.completion.num_output_tokens for draw in draws)
+        written = [each.completion for each in draws if each.fingerprint == self.model.fingerprint]
+        report.num_scores = len(draws) - len(written)
+        report.num_output_tokens = sum(each.num_output_tokens for each in written)
         report.num_wanted = max(0, self._lookahead() - self.num_queued)
         report.num_free = max(0, self.gate.target - self.gate.num_in_flight)
         report.num_queued = self.num_queued
@@ -175,9 +185,18 @@ class Worker:
                 self.draws.append(draw)
 
         known = {stream: dict(samples) for stream, samples in job.known.items()}
-        pooled = Pooled(self.model.name, self.model.fingerprint, known, self.gate, record)
+        pools = [Pooled(self.model.name, self.model.fingerprint, known, self.gate, record)]
+        scoring = None
+        if (kind := self.work.scorer) is not None:
+            pools.append(
+                Pooled(kind.model.name, kind.model.fingerprint, known, self.scorer_gate, record)
+            )
+            scoring = Scoring(kind, pools[1], job.root, job.question, self.model.decode)
+        end = self.model.stop_token_ids
         first, *others = (
-            self.work.strategies[name](Forest(job.prompt, pooled, job.root, self._read))
+            self.work.strategies[name](
+                Forest(job.prompt, pools[0], job.root, self._read, end, scoring)
+            )
             for name in job.strategies
         )
         beside = [asyncio.ensure_future(each) for each in others]
@@ -189,7 +208,8 @@ class Worker:
             for each in beside:
                 each.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            await pooled.cancel()
+            for pooled in pools:
+                await pooled.cancel()
 
     def _read(self, tokens: Tokens) -> str | None:
         return self.work.task.read(self.model.decode(tokens))
@@ -200,6 +220,8 @@ class Worker:
             self.running.cancel()
         if self.has_started:
             await self.engine.close()
+        if self.scorer is not None:
+            await self.scorer.close()
 
 
 class LocalReplica:

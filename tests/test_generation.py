@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling_exp.generation import Forest, Fresh, seed_of
+from scaling_exp.generation import Forest, Fresh, Score, seed_of
 from scaling_exp.types import Completion, Sampling
 
 PROMPT = (7, 8, 9)
@@ -97,12 +97,13 @@ def test_a_node_is_drawn_once_and_after_its_parent(path, message):
 
 
 def test_a_strategy_that_scores_needs_a_scorer():
-    async def length(prompt, answer):
-        return float(len(prompt) + 10 * len(answer))
+    async def length(answer):
+        return Score((0.5, float(10 * len(answer))), 3 + len(answer))
 
     grown = forest(scorer=length)
     asyncio.run(grown.extend((0,), SAMPLED))
-    assert asyncio.run(grown.score((0,))) == 23.0
+    assert asyncio.run(grown.score((0,))) == 20.0
+    assert grown.scores == {(0,): Score((0.5, 20.0), 5)}
     with pytest.raises(ValueError, match="needs a scorer"):
         asyncio.run(forest().score((0,)))
 

@@ -23,6 +23,8 @@ from scaling_exp.types import Completion, Sampling, Tokens
 
 Respond = Callable[[Tokens, int], Tokens]
 """The completion of a prefix under a seed; always the same for the same two."""
+Judge = Callable[[Tokens, Tokens], tuple[float, ...]]
+"""Log-probabilities of labels after a prefix."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Simulated:
     num_cpus: int = 1
     num_gpus: int = 0
     replicas: int | None = None
+    judge: Judge | None = None
+    """Log-probabilities of the labels that a draw asks for."""
     pace: float = 0.0
 
     def __post_init__(self) -> None:
@@ -111,11 +115,16 @@ class SimulatedEngine:
 
     def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> asyncio.Future[Completion]:
         tokens = self.config.respond(prefix, seed)
+        labels: tuple[float, ...] = ()
+        if sampling.labels and self.config.judge is not None:
+            labels = self.config.judge(prefix, sampling.labels)
         kept = tokens[: sampling.max_tokens]
         reason = "stop" if len(tokens) <= sampling.max_tokens else "length"
         done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._num_submitted += 1
-        self._waiting.append(_Request(prefix, Completion(kept, reason), done, self.clock))
+        self._waiting.append(
+            _Request(prefix, Completion(kept, reason, label_logprobs=labels), done, self.clock)
+        )
         self._wake.set()
         return done
 

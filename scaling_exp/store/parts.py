@@ -22,16 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scaling_exp.store.draws import BILLED, DRAWS, Known
+from scaling_exp.store.draws import BILLED, DRAWS, LABELS, Known
 from scaling_exp.store.files import StoreError, locked, replacing
 from scaling_exp.types import Billed, Completion, Tokens
 
 ROWS_PER_GROUP = 8192
 """Few enough that a handful of roots costs milliseconds, enough that ten million draws have a small footer."""
 ORDER = ("fingerprint", "root", "stream", "sample")
-BEFORE_BILLING = [name for name in DRAWS.names if name not in BILLED]
-"""Columns of parts that were written when no server's count was kept."""
-SAID = ("tokens", "finish_reason", "num_cached_tokens", *BILLED)
+NUM_FIRST_COLUMNS = DRAWS.names.index(BILLED[0])
+"""Columns of the oldest parts that are read; those after them were added one by one."""
+SAID = ("tokens", "finish_reason", "num_cached_tokens", *BILLED, LABELS)
 """What a completion is made of."""
 KNOWN_COLUMNS = ("root", "stream", "sample", *SAID)
 NAMES = ("model", "fingerprint", "root", "sampling", "finish_reason")
@@ -150,7 +150,7 @@ class Part:
             names = metadata.schema.to_arrow_schema().names
         except (pa.ArrowInvalid, OSError) as error:
             raise StoreError(f"{path} cannot be read ({error}); move it away") from error
-        if names not in (DRAWS.names, BEFORE_BILLING):
+        if len(names) < NUM_FIRST_COLUMNS or names != DRAWS.names[: len(names)]:
             raise StoreError(
                 f"{path} was written by another version, with other columns; choose another store, or move it away"
             )
@@ -294,7 +294,7 @@ def completions(table: pa.Table) -> list[Completion]:
     """What each row of a table of draws says; rows that say the same share one object."""
     columns = (table[name].to_pylist() for name in ("finish_reason", "num_cached_tokens"))
     made: dict[tuple, Completion] = {}
-    rows = zip(token_lists(table), *columns, _billed(table), strict=True)
+    rows = zip(token_lists(table), *columns, _billed(table), _labels(table), strict=True)
     return [made[row] if row in made else made.setdefault(row, Completion(*row)) for row in rows]
 
 
@@ -304,6 +304,14 @@ def _billed(table: pa.Table) -> list[Billed | None]:
         return [None] * table.num_rows
     rows = zip(*(table[name].to_pylist() for name in BILLED), strict=True)
     return [None if row[0] is None else Billed(*row) for row in rows]
+
+
+def _labels(table: pa.Table) -> list[tuple[float, ...]]:
+    """Log-probabilities of labels; empty where none were asked for."""
+    column = table[LABELS]
+    if column.null_count == table.num_rows:
+        return [()] * table.num_rows
+    return [tuple(each or ()) for each in column.to_pylist()]
 
 
 def token_lists(table: pa.Table) -> list[Tokens]:
