@@ -25,6 +25,7 @@ from scaling_exp.models import Model
 from scaling_exp.pretraining import Recipe, Size
 from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, validate
 from scaling_exp.scorers import SCORERS, ScorerModel
+from scaling_exp.spending import limits_from
 from scaling_exp.strategies import STRATEGIES
 from scaling_exp.tasks import TASKS, SumsAndProducts
 from scaling_exp.tracking import TRACKERS
@@ -61,7 +62,7 @@ def _sweep(arguments: Sequence[str]) -> str:
 def experiment_from(node: DictConfig) -> Experiment:
     """The experiment that a composed configuration describes. Raises ConfigError."""
     config = _plain(node)
-    check_keys("", config, ("name", "seed", "store", "max_tokens", "scorer", *_PARTS))
+    check_keys("", config, ("name", "seed", "store", "max_tokens", "scorer", "limits", *_PARTS))
     for part, remedy in _PARTS.items():
         if not config.get(part):
             raise ConfigError(f"{part} is missing; {remedy}")
@@ -86,6 +87,7 @@ def experiment_from(node: DictConfig) -> Experiment:
             tracking=of_kind(TRACKERS, config["tracking"], "tracking"),
             config=config,
             scorer=scorer,
+            limits=limits_from(config.get("limits") or {}),
         )
     except UserError:
         raise
