@@ -2,6 +2,7 @@
 
 from scaling_exp.grading import Exact
 from scaling_exp.tasks.graders.choice import ChoiceGrader
+from scaling_exp.tasks.graders.countdown import CountdownGrader
 from scaling_exp.tasks.graders.math import MathGrader
 from scaling_exp.tasks.graders.number import NumberGrader
 
@@ -10,6 +11,7 @@ GRADERS: dict[str, type] = {
     "number": NumberGrader,
     "choice": ChoiceGrader,
     "math": MathGrader,
+    "countdown": CountdownGrader,
 }
 
 __all__ = ["GRADERS", "ChoiceGrader", "MathGrader", "NumberGrader"]

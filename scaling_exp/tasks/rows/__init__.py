@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 from scaling_exp.tasks.files import Row
 from scaling_exp.tasks.question import Question
 from scaling_exp.tasks.rows.columns import Columns
+from scaling_exp.tasks.rows.countdown import CountdownRows
 from scaling_exp.tasks.rows.multiple_choice import MultipleChoice
 
 
@@ -17,6 +18,10 @@ class Rows(Protocol):
         ...
 
 
-ROWS: dict[str, type] = {"columns": Columns, "multiple_choice": MultipleChoice}
+ROWS: dict[str, type] = {
+    "columns": Columns,
+    "multiple_choice": MultipleChoice,
+    "countdown": CountdownRows,
+}
 
 __all__ = ["ROWS", "Rows"]

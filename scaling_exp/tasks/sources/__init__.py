@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from scaling_exp.tasks.files import Row
+from scaling_exp.tasks.sources.countdown import CountdownPuzzles
 from scaling_exp.tasks.sources.dataset import DataSet
 
 
@@ -16,6 +17,6 @@ class Source(Protocol):
         ...
 
 
-SOURCES: dict[str, type] = {"dataset": DataSet}
+SOURCES: dict[str, type] = {"dataset": DataSet, "countdown": CountdownPuzzles}
 
-__all__ = ["SOURCES", "DataSet", "Source"]
+__all__ = ["SOURCES", "CountdownPuzzles", "DataSet", "Source"]
