@@ -16,6 +16,7 @@ MAX_CHARS = 2000
 """What follows an announcement is looked at so far."""
 
 _brace = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_bare_box = re.compile(r"\\boxed\s+([^\s\\${}.,]+)")
 _announcement = re.compile(r"\banswer\b[^.:=\n]{0,60}?(?:\bis\b(?!\s+not\b)|:|=)", re.IGNORECASE)
 _dollars = re.compile(r"(?<!\\)\$(?![\s$])([^$\n]+)(?<!\s)\$(?!\d)|\\\(([^\n]+?)\\\)")
 _display = re.compile(r"\$\$([^$]+)\$\$|\\\[(.+?)\\\]", re.DOTALL)
@@ -34,7 +35,7 @@ def last(found: Iterable[Found]) -> Found | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""What stands in the last `\boxed{}` that is closed and not empty."""
+    r"""What stands in the last `\boxed{}` that is closed and not empty, else what follows the last `\boxed` without one."""
     if "boxed" not in text and "fbox" not in text:
         return None
     found: tuple[int, int] | None = None
@@ -48,7 +49,10 @@ def boxed(text: str) -> str | None:
             start = open_.pop()
             if start and text[start] != "}":
                 found = start, brace.start()
-    return text[slice(*found)] if found else None
+    if found:
+        return text[slice(*found)]
+    bare = last(_bare_box.finditer(text))
+    return bare[1] if bare else None
 
 
 def announced(text: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,21 @@ def optional_text(row: Row, column: str | None, key: str, otherwise: str) -> str
     """`otherwise` where no column is named or the row has nothing in it."""
     found = None if column is None else _found(row, column, key)
     return otherwise if found in (None, "") else str(found)
+
+
+def extra_of(row: Row, column: str | None, at: int) -> str:
+    """What a grader must know besides: text as it is, anything else as JSON; empty where no column is named."""
+    if column is None:
+        return ""
+    found = _found(row, column, "extra")
+    if isinstance(found, str):
+        return found
+    try:
+        return json.dumps(found, ensure_ascii=False)
+    except TypeError as error:
+        raise UserError(
+            f"task.rows.extra: {column!r} of row {at} (from 0) cannot be JSON: {error}"
+        ) from None
 
 
 def name_of(row: Row, column: str | None, at: int) -> str:
