@@ -35,6 +35,8 @@ class Echo:
     def prompts(self, problems):
         return [(at, 1) for at, _ in enumerate(problems)]
 
+    stop_token_ids = ()
+
     def decode(self, tokens):
         return " ".join(map(str, tokens))
 
@@ -156,7 +158,7 @@ def test_a_top_up_asks_for_the_difference_and_tells_jobs_what_is_known(tmp_path)
     surveyed = survey(prompted(), pool, {"s": ParallelSampling(8, SAMPLED)}, FirstWord())
     assert surveyed.num_known_P.tolist() == surveyed.num_missing_P.tolist() == [4] * NUM_PROBLEMS
     with store.run("b").journal(store.parts()) as journal:
-        jobs = with_known({"m": pool}, journal, jobs_of(surveyed))
+        jobs = with_known({"m": pool}, None, journal, jobs_of(surveyed))
     for at, job in enumerate(jobs):
         assert (job.num_draws, job.num_known, job.strategies) == (4, 4, ("s",))
         (samples,) = job.known.values()
@@ -174,7 +176,7 @@ def test_a_job_of_a_replica_that_died_learns_what_came_back_from_it(tmp_path, se
         for sample in range(3):
             draws = drawn([(1, sample), (2, sample)])
             journal.append(encode(draws), len(draws))
-        (again,) = with_known({"m": pool}, journal, [replace(job, num_known=UNKNOWN)])
+        (again,) = with_known({"m": pool}, None, journal, [replace(job, num_known=UNKNOWN)])
     (samples,) = again.known.values()
     assert samples == {sample: said(1, sample) for sample in range(3)}
 

@@ -288,7 +288,7 @@ def start_again(made: Made) -> Iterator[None]:
     surveyed = made.surveyed(2 * made.num_samples)
     jobs = jobs_of(surveyed)[:PROBLEMS_HANDED_OUT]
     with run.journal(made.store.parts()) as journal:
-        known = with_known({made.model.name: surveyed.pool}, journal, jobs)
+        known = with_known({made.model.name: surveyed.pool}, None, journal, jobs)
     assert all(job.known for job in known)
 
 
