@@ -160,6 +160,8 @@ class Node(NamedTuple):
     stream: Stream
     forced: Tokens
     completion: Completion
+    num_before: int
+    """Tokens before its answer: the prompt, and what came before a continuation that began anew."""
 
     @property
     def prefix(self) -> Tokens:
@@ -180,12 +182,17 @@ class Node(NamedTuple):
         return self.stream.prefix + self.completion.tokens
 
 
+def _knows_no_words(text: str) -> Tokens:
+    raise ValueError(f"{text!r} cannot be forced: this forest was given no tokenizer")
+
+
 @dataclass(eq=False)
 class Forest:
     """All continuations of one prompt drawn by one strategy, and the only book-keeping of tokens and seeds.
 
     `root` names the prompt (model, problem and the run's seed) for `seed_of`; `read` turns the generated token ids of
-    a leaf into its answer, None when there is none; `end_tokens` are those with which the model ends.
+    a leaf into its answer, None when there is none; `end_tokens` are those with which the model ends; `encode` turns
+    text that is to be forced into the model's tokens.
     """
 
     prompt: Tokens
@@ -194,35 +201,56 @@ class Forest:
     read: Callable[[Tokens], str | None]
     end_tokens: Tokens = ()
     scorer: Scorer | None = None
+    encode: Callable[[str], Tokens] = _knows_no_words
     nodes: dict[Path, Node] = field(default_factory=dict)
     accepted: list[Path] = field(default_factory=list)
     scores: dict[Path, Score] = field(default_factory=dict)
 
-    async def extend(self, path: Path, sampling: Sampling, forced: Tokens = ()) -> Node:
+    async def extend(
+        self,
+        path: Path,
+        sampling: Sampling,
+        forced: Tokens = (),
+        cut: Tokens = (),
+        begins_anew: bool = False,
+    ) -> Node:
         """Draw the continuation named `path` of its parent, after appending `forced` tokens to it.
 
-        Raises ValueError when the node exists already or its parent does not.
+        See `extend_all`. Raises ValueError when the node exists already or its parent does not.
         """
         if not path:
             raise ValueError("node () cannot be drawn: it exists already")
-        (node,) = await self.extend_all(path[:-1], path[-1:], sampling, forced)
+        (node,) = await self.extend_all(
+            path[:-1], path[-1:], sampling, forced, cut=cut, begins_anew=begins_anew
+        )
         return node
 
     async def extend_all(
-        self, parent: Path, children: Sequence[int], sampling: Sampling, forced: Tokens = ()
+        self,
+        parent: Path,
+        children: Sequence[int],
+        sampling: Sampling,
+        forced: Tokens = (),
+        *,
+        cut: Tokens = (),
+        begins_anew: bool = False,
     ) -> list[Node]:
         """Draw several continuations of one node, all at once: `(*parent, child)` for every number in `children`.
 
+        The parent's last token is left out of what the model is given where it is one of `cut`, as the end of an answer
+        is that shall go on, and `forced` is put after it. An answer that `begins_anew` is what follows: what came
+        before is its context, as a first attempt is a revision's.
         Raises ValueError when one exists already or the parent does not.
         """
         paths = [(*parent, child) for child in children]
         for path in paths:
             if path in self.nodes:
                 raise ValueError(f"node {path} cannot be drawn: it exists already")
-        stream = Stream(self.root, parent, self.tokens(parent) + forced, sampling)
+        stream = Stream(self.root, parent, self._without_end(parent, cut) + forced, sampling)
+        num_before = len(stream.prefix) if begins_anew else self._num_before(parent)
         completions = await self.source(stream, children)
         drawn = [
-            Node(path, stream, forced, completion)
+            Node(path, stream, forced, completion, num_before)
             for path, completion in zip(paths, completions, strict=True)
         ]
         self.nodes.update(zip(paths, drawn, strict=True))
@@ -262,9 +290,17 @@ class Forest:
         return self.nodes[path]
 
     def generated(self, path: Path) -> Tokens:
-        """Tokens after the prompt, forced ones included."""
-        node = self._node(path)
-        return node.prefix[len(self.prompt) :] + node.completion.tokens
+        """Tokens of the answer: after the prompt or since it began anew, forced ones included."""
+        return self._node(path).tokens[self._num_before(path) :]
+
+    def _without_end(self, path: Path, cut: Tokens) -> Tokens:
+        """Tokens up to and with the node, but for the last one that was drawn where it is one of `cut`."""
+        tokens = self.tokens(path)
+        drawn = self._node(path).completion.tokens if path else ()
+        return tokens[:-1] if drawn and drawn[-1] in cut else tokens
+
+    def _num_before(self, path: Path) -> int:
+        return self._node(path).num_before if path else len(self.prompt)
 
 
 def grow(planted: Iterable[tuple[Strategy, Forest]]) -> None:

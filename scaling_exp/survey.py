@@ -209,6 +209,7 @@ class _Replaying:
         """What was asked for of each problem: of the model, and of the scorer if there is one."""
         model, roots = self.prompted.model, [self.prompted.roots[at] for at in chosen]
         read = cache(lambda tokens: self.task.read(model.decode(tokens)))
+        encode = cache(lambda words: model.encode([words])[0])
         pools = [self.pool, *([self.scores.pool] if self.scores else [])]
         known = known_by_root([pool.rows(roots) for pool in pools])
         replays, planted = [], []
@@ -219,7 +220,13 @@ class _Replaying:
                 question = self.prompted.problems[at].prompt
                 scoring = Scoring(self.scores.kind, mine[1], root, question, model.decode)
             forest = Forest(
-                self.prompted.prompts[at], mine[0], root, read, model.stop_token_ids, scoring
+                self.prompted.prompts[at],
+                mine[0],
+                root,
+                read,
+                model.stop_token_ids,
+                scoring,
+                encode,
             )
             replays.append(mine)
             planted.append((strategy, forest))

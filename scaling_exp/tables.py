@@ -309,6 +309,7 @@ def replay(
     )
     text = cache(model.decode)
     read = cache(lambda tokens: task.read(text(tokens)))
+    encode = cache(lambda words: model.encode([words])[0])
     rows, said = _rows_by_root(draws), completions(draws)
     grown = []
     for problem, prompt, root in zip(
@@ -320,7 +321,7 @@ def replay(
             scoring = Scoring(scores.kind, asked, root, problem.prompt, text)
         for name in strategies:
             source = Located(model.fingerprint, rows.get(root, {}), said)
-            forest = Forest(prompt, source, root, read, model.stop_token_ids, scoring)
+            forest = Forest(prompt, source, root, read, model.stop_token_ids, scoring, encode)
             grown.append(Grown(name, problem, forest, source.row_of))
     grow((strategies[each.strategy], each.forest) for each in grown)
     return Replayed(model.name, draws, grown, text)

@@ -195,7 +195,7 @@ class Worker:
         end = self.model.stop_token_ids
         first, *others = (
             self.work.strategies[name](
-                Forest(job.prompt, pools[0], job.root, self._read, end, scoring)
+                Forest(job.prompt, pools[0], job.root, self._read, end, scoring, self._encode)
             )
             for name in job.strategies
         )
@@ -213,6 +213,9 @@ class Worker:
 
     def _read(self, tokens: Tokens) -> str | None:
         return self.work.task.read(self.model.decode(tokens))
+
+    def _encode(self, text: str) -> Tokens:
+        return self.model.encode([text])[0]
 
     async def close(self) -> None:
         """Drop what is open and end the engine."""

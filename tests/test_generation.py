@@ -85,6 +85,45 @@ def test_children_continue_their_parent_and_forced_tokens_stand_between():
     assert grown.answer((0,)) == str(first)
 
 
+def test_the_end_of_an_answer_that_shall_go_on_is_cut_and_an_answer_can_begin_anew():
+    grown = forest()
+
+    async def grow():
+        first = await grown.extend((0,), SAMPLED)
+        end = first.completion.tokens[-1]
+        on = await grown.extend((0, 0), SAMPLED, forced=(55,), cut=(end,))
+        anew = await grown.extend((0, 1), SAMPLED, forced=(66,), begins_anew=True)
+        below = await grown.extend((0, 1, 0), SAMPLED)
+        return first.completion.tokens, on, anew, below
+
+    first, on, anew, below = asyncio.run(grow())
+    assert on.prefix == (*PROMPT, *first[:-1], 55)
+    assert grown.generated((0, 0)) == (*first[:-1], 55, *on.completion.tokens)
+    assert anew.prefix == (*PROMPT, *first, 66)
+    assert grown.generated((0, 1)) == anew.completion.tokens
+    assert grown.generated((0, 1, 0)) == anew.completion.tokens + below.completion.tokens
+
+
+def test_only_what_was_drawn_is_cut():
+    async def nothing(_prefix, _sampling, _seed):
+        return Completion((), "length")
+
+    grown = forest(nothing)
+
+    async def grow():
+        await grown.extend((0,), SAMPLED, cut=PROMPT)
+        await grown.extend((0, 0), SAMPLED, cut=PROMPT)
+
+    asyncio.run(grow())
+    assert {node.prefix for node in grown.nodes.values()} == {PROMPT}
+
+
+def test_words_are_forced_as_the_models_tokens():
+    assert forest(encode=lambda text: tuple(map(ord, text))).encode("ab") == (97, 98)
+    with pytest.raises(ValueError, match="'Wait' cannot be forced"):
+        forest().encode("Wait")
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [((0,), "exists already"), ((), "exists already"), ((5, 0), r"\(5,\) has not been drawn")],
