@@ -3,6 +3,7 @@
 from scaling_exp.grading import Exact
 from scaling_exp.tasks.graders.choice import ChoiceGrader
 from scaling_exp.tasks.graders.countdown import CountdownGrader
+from scaling_exp.tasks.graders.function import FunctionGrader
 from scaling_exp.tasks.graders.math import MathGrader
 from scaling_exp.tasks.graders.number import NumberGrader
 
@@ -12,6 +13,7 @@ GRADERS: dict[str, type] = {
     "choice": ChoiceGrader,
     "math": MathGrader,
     "countdown": CountdownGrader,
+    "function": FunctionGrader,
 }
 
 __all__ = ["GRADERS", "ChoiceGrader", "MathGrader", "NumberGrader"]

@@ -35,7 +35,7 @@ def last(found: Iterable[Found]) -> Found | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""What stands in the last `\boxed{}` that is closed and not empty, else what follows the last `\boxed` without one."""
+    r"""What stands in the last `\boxed{}` that is closed and not empty, else after the last `\boxed` without braces."""
     if "boxed" not in text and "fbox" not in text:
         return None
     found: tuple[int, int] | None = None
