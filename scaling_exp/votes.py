@@ -6,7 +6,8 @@ An answer of `None` (unparsable) abstains: it is drawn and paid for, and elects 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import comb
 
 
@@ -33,7 +34,7 @@ def fewest_to_settle(votes: Counter[str], num_remaining: int) -> int:
     """
     if num_remaining < 0:
         raise ValueError(f"num_remaining is {num_remaining}; it must be 0 or more")
-    (first, second) = ([count for _, count in votes.most_common(2)] + [0, 0])[:2]
+    first, second = _two_that_lead(votes)
     lead = first - second
     if num_remaining == 0 or lead > num_remaining:
         return 0
@@ -43,10 +44,38 @@ def fewest_to_settle(votes: Counter[str], num_remaining: int) -> int:
 def majority_confidence(votes: Counter[str]) -> float:
     """Probability that the leading answer is the more frequent of the two that lead: 1 - I_0.5(v1 + 1, v2 + 1).
 
-    Adaptive-Consistency stops at 0.95 (Aggarwal et al. 2023, arXiv 2305.11860, eq. 3). I_0.5 of whole numbers is a
-    binomial tail: P(Bin(v1 + v2 + 1, 1/2) >= v1 + 1).
+    Adaptive-Consistency stops at 0.95 (Aggarwal et al. 2023, arXiv 2305.11860, eq. 3).
     """
-    (first, second) = ([count for _, count in votes.most_common(2)] + [0, 0])[:2]
+    return _confidence(*_two_that_lead(votes))
+
+
+def fewest_to_be_confident(votes: Counter[str], num_remaining: int, confidence: float) -> int:
+    """Fewest further samples after which `majority_confidence` could reach `confidence`; 0 when it does now.
+
+    It rises fastest when all of them go to the leader, so to look again only then stops at the very sample at which
+    looking after each would.
+    """
+    first, second = _two_that_lead(votes)
+    could_do = (
+        more for more in range(num_remaining) if _confidence(first + more, second) >= confidence
+    )
+    return next(could_do, num_remaining)
+
+
+def is_unanimous(answers: Sequence[str | None]) -> bool:
+    """Whether all gave one and the same answer."""
+    return None not in answers and len(set(answers)) == 1
+
+
+def _two_that_lead(votes: Counter[str]) -> tuple[int, int]:
+    """Votes for the first and the second."""
+    first, second = ([count for _, count in votes.most_common(2)] + [0, 0])[:2]
+    return first, second
+
+
+@lru_cache(maxsize=1 << 14)
+def _confidence(first: int, second: int) -> float:
+    """I_0.5 of whole numbers is a binomial tail: P(Bin(v1 + v2 + 1, 1/2) >= v1 + 1)."""
     tosses = first + second + 1
     tail = sum(comb(tosses, heads) for heads in range(first + 1, tosses + 1))
     return 1 - tail / 2**tosses

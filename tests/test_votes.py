@@ -2,12 +2,20 @@
 
 from collections import Counter
 from itertools import product
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling_exp.votes import count_votes, fewest_to_settle, majority_confidence, winners
+from scaling_exp.votes import (
+    count_votes,
+    fewest_to_be_confident,
+    fewest_to_settle,
+    is_unanimous,
+    majority_confidence,
+    winners,
+)
 
 ANSWERS = ("a", "b", "c", None)
 BALLOTS = st.lists(st.sampled_from(ANSWERS), max_size=6)
@@ -83,3 +91,50 @@ def test_majority_confidence_is_that_of_adaptive_consistency():
             1 - betainc(first + 1, second + 1, 0.5), abs=1e-12
         )
     assert majority_confidence(Counter(a=4)) >= 0.95 > majority_confidence(Counter(a=3))
+
+
+@given(st.lists(st.sampled_from(ANSWERS), min_size=1, max_size=60), st.floats(0.55, 0.999))
+def test_looking_only_when_it_could_be_confident_stops_where_looking_always_does(
+    ballots, confidence
+):
+    def is_confident(num):
+        return majority_confidence(count_votes(ballots[:num])) >= confidence
+
+    num_drawn = 0
+    while wave := fewest_to_be_confident(
+        count_votes(ballots[:num_drawn]), len(ballots) - num_drawn, confidence
+    ):
+        num_drawn += wave
+    assert num_drawn == next(filter(is_confident, range(len(ballots))), len(ballots))
+
+
+def test_four_who_agree_are_confident_at_95_percent():
+    assert fewest_to_be_confident(Counter(), 40, 0.95) == 4
+    assert fewest_to_be_confident(Counter(a=4), 36, 0.95) == 0
+    assert fewest_to_be_confident(Counter(a=4), 0, 0.999) == 0
+
+
+def test_an_abstention_breaks_unanimity():
+    assert is_unanimous(["a", "a"])
+    assert not is_unanimous(["a", "b"])
+    assert not is_unanimous(["a", None])
+    assert not is_unanimous([None, None])
+    assert not is_unanimous([])
+
+
+def test_the_full_vote_keeps_its_winner_in_10000_random_cases():
+    """From 1 to 64 samples of 1 to 8 answers, some unparsable, likely ones and unlikely ones."""
+    random = Random(0)
+    num_drawn = num_asked = 0
+    for _ in range(10_000):
+        size = random.randint(1, 64)
+        answers = [*"abcdefgh"[: random.randint(1, 8)], None]
+        weights = [random.paretovariate(1) for _ in answers]
+        ballots = random.choices(answers, weights, k=size)
+        drawn = 0
+        while wave := fewest_to_settle(count_votes(ballots[:drawn]), size - drawn):
+            drawn += wave
+        assert winners(count_votes(ballots[:drawn])) == winners(count_votes(ballots))
+        num_drawn += drawn
+        num_asked += size
+    assert 1 - num_drawn / num_asked > 0.15
