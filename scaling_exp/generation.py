@@ -182,6 +182,11 @@ class Node(NamedTuple):
         return self.stream.prefix + self.completion.tokens
 
 
+def most_tokens(text: str) -> int:
+    """More tokens than these no tokenizer makes of a text: one a byte, and a space before it."""
+    return len(text.encode()) + 1
+
+
 def _knows_no_words(text: str) -> Tokens:
     raise ValueError(f"{text!r} cannot be forced: this forest was given no tokenizer")
 
