@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from rich.console import RenderableType
 
     from scaling_exp.analysis import Analysis
     from scaling_exp.dispatch import SetAside
+    from scaling_exp.submission import Target
 
 USAGE = """\
 scaling_exp: is the next unit of compute better spent on pre-training or on inference?
@@ -28,11 +31,19 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
               python -m scaling_exp run +experiment=quickstart
   plan      what a run would draw and cost, before it starts
               python -m scaling_exp plan +experiment=quickstart strategies.sampling.num_samples=256
+  submit    send a run to a cluster, or detach it from this terminal, and follow its log
+              python -m scaling_exp submit +experiment=quickstart cluster=ray cluster.dashboard=http://127.0.0.1:8265
+  status    how runs are: models, replicas, speed, what is left and what is spent; from the store alone
+              python -m scaling_exp status runs/quickstart-1a2b3c4d watch=5
+  logs      follow the log of what was submitted;  stop  end it, to be gone on with later
+              python -m scaling_exp logs quickstart-1129-0912-3fa2
   report    analyse and draw a finished run again; needs neither engine nor Ray
               python -m scaling_exp report runs/quickstart-1a2b3c4d [analysis.confidence=0.9 ...]
               python -m scaling_exp report runs/quickstart-1a2b3c4d --regrade [task.grader.seconds=20 ...]
   compare   put runs side by side: curves, paired differences, what was configured differently
               python -m scaling_exp compare runs/quickstart-1a2b3c4d runs/deeper-5e6f7a8b
+  dashboard save a workspace and a report of a run in W&B
+              python -m scaling_exp dashboard runs/quickstart-1a2b3c4d
   import    bring in data that others made, as a run to report
               python -m scaling_exp import samples.jsonl dry_run=true
   pretrain  train a ladder of small models from scratch
@@ -48,6 +59,7 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
 INCOMPLETE = 1
 DIFFERENT = 1
 MISTAKE = 2
+LIMITED = 3
 INTERRUPTED = 130
 
 
@@ -78,11 +90,15 @@ def run(arguments: list[str]) -> None:
     def task(node: DictConfig) -> None:
         from scaling_exp.config import experiment_from
         from scaling_exp.experiment import run as run_experiment
+        from scaling_exp.spending import LimitReached
         from scaling_exp.watchdog import end_as_interrupted
 
         end_as_interrupted()
         experiment = experiment_from(node)
-        command = shlex.join(["python", "-m", "scaling_exp", "run", *arguments])
+        # Of a job, that which sent it is what goes on with it.
+        command = os.environ.get("SCALING_EXP_COMMAND") or shlex.join(
+            ["python", "-m", "scaling_exp", "run", *arguments]
+        )
         try:
             finished = run_experiment(experiment, command)
         except KeyboardInterrupt:
@@ -91,12 +107,24 @@ def run(arguments: list[str]) -> None:
                 file=sys.stderr,
             )
             sys.exit(INTERRUPTED)
+        except LimitReached as reached:
+            print(
+                f"\n{reached}.\nGo on with a higher limit:\n  {raised(command, reached.key)}",
+                file=sys.stderr,
+            )
+            sys.exit(LIMITED)
         print("\n".join([*said(finished.analysis), "", f"report: {finished.page}"]))
         if finished.set_aside:
             print(f"\n{_without(finished.set_aside)}\n  {command}", file=sys.stderr)
             sys.exit(INCOMPLETE)
 
     compose("config", arguments, "run", task)
+
+
+def raised(command: str, key: str) -> str:
+    """The command with a limit left to fill in."""
+    kept = [each for each in shlex.split(command) if not each.startswith(f"{key}=")]
+    return f"{shlex.join(kept)} {key}=..."
 
 
 def _without(set_aside: Sequence[SetAside]) -> str:
@@ -117,6 +145,184 @@ def plan(arguments: list[str]) -> None:
         print(plan_experiment(experiment_from(node)))
 
     compose("config", arguments, "plan", task)
+
+
+SUBMIT_USAGE = """\
+usage: python -m scaling_exp submit [--detach] +experiment=NAME [cluster=NAME] [Hydra overrides as of run]
+
+Checks the configuration and what the cluster needs, sends the run there and follows its log. Ctrl-C lets go of it: the
+run goes on, and `logs` follows it again. --detach does not follow at all. Sent again it goes on where it stopped.
+  cluster=local    a process of its own on this machine, which outlives this terminal
+  cluster=ray      a Ray cluster that is running: cluster.dashboard=http://HOST:8265
+  cluster=kuberay  a RayJob made by kubectl of cluster.manifest; with cluster.dashboard a RayCluster that stays
+  cluster=slurm    sbatch of cluster/slurm.sbatch: cluster.options=[--partition=gpu,--nodes=2]
+The working directory travels to a Ray cluster, without what git ignores and cluster.exclude names. Secrets travel by
+name: cluster.pass_environment=[HF_TOKEN,WANDB_API_KEY]; cluster/README.md says who keeps their values.
+
+  python -m scaling_exp submit +experiment=quickstart
+  python -m scaling_exp submit +experiment=quickstart engine=vllm_gpu cluster=ray store=/workspace/runs"""
+
+
+def submit(arguments: list[str]) -> None:
+    """Send a run somewhere, and follow it."""
+    if any(each in ("-h", "--help") for each in arguments):
+        print(SUBMIT_USAGE)
+        sys.exit(0)
+    from tempfile import TemporaryDirectory
+
+    from scaling_exp.config import Destination, destination_from
+
+    sent = [each for each in arguments if each != "--detach"]
+    found: list[Destination] = []
+    with TemporaryDirectory() as scratch:  # where Hydra would note a sweep; the job notes its own
+        is_sweep = any(each in ("-m", "--multirun") for each in sent)
+        overrides = [*sent, *([f"hydra.sweep.dir={scratch}"] if is_sweep else [])]
+        compose("config", overrides, "submit", lambda node: found.append(destination_from(node)))
+
+    def work() -> None:
+        from scaling_exp.submission import submit as send
+
+        destination = found[0]
+        job = send(
+            destination.target,
+            destination.cluster,
+            tuple(sent),
+            destination.name,
+            destination.store,
+        )
+        print(f"job: {job.id}", flush=True)
+        if "--detach" in arguments:
+            print(_handles(job.id), file=sys.stderr)
+        else:
+            _follow(job.id, destination.target, job.handle)
+
+    if found:
+        telling_mistakes(work)
+
+
+JOB_USAGE = {
+    "logs": "Follows the log of a job, from its beginning to its end; Ctrl-C lets go of it and the job goes on.",
+    "stop": "Ends a job as Ctrl-C would. What was drawn is kept; its command sent again goes on.",
+}
+
+
+def logs(arguments: list[str]) -> None:
+    """Follow a job again."""
+
+    def work() -> None:
+        id_, target, handle = _job("logs", arguments)
+        _follow(id_, target, handle)
+
+    telling_mistakes(work)
+
+
+def stop(arguments: list[str]) -> None:
+    """End a job."""
+
+    def work() -> None:
+        from scaling_exp.submission import stop as end
+
+        id_, target, handle = _job("stop", arguments)
+        print(f"{id_}: {end(target, handle)}")
+
+    telling_mistakes(work)
+
+
+def _job(verb: str, arguments: list[str]) -> tuple[str, Target, str]:
+    """The job that arguments name, where it was sent, and what it is called there."""
+    from scaling_exp.status import of_jobs
+    from scaling_exp.submission import TARGETS, Job, jobs, target_of
+
+    names = [each for each in arguments if "=" not in each]
+    if len(names) != 1 or names[0].startswith("-"):
+        print(f"usage: python -m scaling_exp {verb} JOB [cluster=...]\n\n{JOB_USAGE[verb]}")
+        print("Of what was sent from another machine say where: cluster=ray cluster.dashboard=...\n")
+        _show(of_jobs(jobs()[:10]))
+        sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
+    overrides = [each for each in arguments if "=" in each]
+    if overrides:
+        from scaling_exp.config import cluster_from
+        from scaling_exp.schema import of_kind
+
+        return names[0], of_kind(TARGETS, cluster_from(overrides), "cluster"), names[0]
+    job = Job.read(names[0])
+    return job.id, target_of(job), job.handle
+
+
+def _follow(id_: str, target: Target, handle: str) -> None:
+    """Follow a job to its end, and end as it did; or until Ctrl-C."""
+    from scaling_exp.submission import follow
+    from scaling_exp.types import UserError
+
+    try:
+        state = follow(target, handle)
+    except KeyboardInterrupt:
+        print(f"\nlet go of {id_}, which goes on. {_handles(id_)}", file=sys.stderr)
+        sys.exit(0)
+    except UserError as error:
+        fail(f"{error}. The job may well go on: python -m scaling_exp logs {id_}")
+    print(f"{id_}: {state}", file=sys.stderr)
+    sys.exit(0 if state == "succeeded" else INCOMPLETE)
+
+
+def _handles(id_: str) -> str:
+    verbs = (("follow it", "logs"), ("see how it is", "status"), ("end it", "stop"))
+    lines = (f"  python -m scaling_exp {verb} {id_}" for _, verb in verbs)
+    return "Follow it, see how it is, end it:\n" + "\n".join(lines)
+
+
+STATUS_USAGE = """\
+usage: python -m scaling_exp status [RUN | STORE | JOB] [store=FOLDER] [watch=SECONDS]
+
+How runs are, told from the store alone: from any machine that sees it, while they work and after. Without a name all
+runs of the store (store=runs if not given); with one, that run in full: models, replicas, tokens a second, occupancy,
+faults, what is left (ETA, at most), and what all its sessions spent in FLOPs, dollars and time, beside its limits.
+A run whose driver is gone is told as interrupted, with the command that goes on. A job is what `submit` printed.
+watch=5 looks again every five seconds, until Ctrl-C or the end. Dollars want a price: analysis.pricing.
+
+  python -m scaling_exp status
+  python -m scaling_exp status runs/quickstart-1a2b3c4d watch=5
+  python -m scaling_exp status quickstart-1129-0912-3fa2"""
+
+
+def status(arguments: list[str]) -> None:
+    """Say how runs are."""
+    names = [each for each in arguments if "=" not in each]
+    options = dict(each.split("=", 1) for each in arguments if "=" in each)
+    if len(names) > 1 or names[:1] in (["-h"], ["--help"]) or options.keys() - {"store", "watch"}:
+        print(STATUS_USAGE)
+        sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
+    telling_mistakes(lambda: _status("".join(names), options))
+
+
+def _status(name: str, options: Mapping[str, str]) -> None:
+    from rich.live import Live
+
+    from scaling_exp.status import look, seconds_of
+    from scaling_exp.store import Store
+
+    store = Store(FilePath(options.get("store", "runs")))
+    shown, may_change = look(name, store)
+    if "watch" not in options:
+        _show(shown)
+        return
+    seconds = seconds_of(options["watch"])
+    try:
+        with Live(shown, auto_refresh=False) as live:
+            while may_change:
+                time.sleep(seconds)
+                shown, may_change = look(name, store)
+                live.update(shown, refresh=True)
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def _show(shown: RenderableType) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # A pipe has no width to fit into.
+    console.print(shown, width=None if console.is_terminal else 160, soft_wrap=False)
 
 
 def pretrain(arguments: list[str]) -> None:
@@ -248,6 +454,45 @@ def compare(arguments: list[str]) -> None:
     telling_mistakes(work)
 
 
+DASHBOARD_USAGE = """\
+usage: python -m scaling_exp dashboard RUN_DIR [output=FILE] [entity=NAME] [project=NAME]
+
+Saves a workspace and a report in W&B: accuracy against every cost per model and strategy, frontier, exchange rate,
+engines. Send the run first (tracking=online, or wandb sync RUN_DIR/wandb/offline-run-*). The project is the one that
+the run was tracked in, the entity that of the login. With output= both go to a file as JSON, without W&B."""
+
+
+def dashboard(arguments: list[str]) -> None:
+    """Save a dashboard of a run in W&B."""
+    folders = [each for each in arguments if "=" not in each]
+    options = dict(each.split("=", 1) for each in arguments if "=" in each)
+    if len(folders) != 1 or folders[0].startswith("-") or options.keys() - DASHBOARD_OPTIONS:
+        print(DASHBOARD_USAGE)
+        sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
+
+    def work() -> None:
+        from scaling_exp.report import analysed
+        from scaling_exp.store import RunFolder
+        from scaling_exp.tracking.cards import Cards
+        from scaling_exp.tracking.dashboard import Place, Shown, save, spec
+
+        folder = RunFolder(FilePath(folders[0]))
+        analysis, manifest = analysed(folder)
+        place = Place.of(folder, manifest["config"], options)
+        shown = Shown(Cards(folder, analysis, manifest["config"]).all())
+        if "output" in options:
+            FilePath(options["output"]).parent.mkdir(parents=True, exist_ok=True)
+            FilePath(options["output"]).write_text(spec(shown, place))
+            print(f"dashboard: {options['output']}")
+        else:
+            print("\n".join(f"{name}: {url}" for name, url in save(shown, place, folder).items()))
+
+    telling_mistakes(work)
+
+
+DASHBOARD_OPTIONS = {"output", "entity", "project"}
+
+
 def said(analysis: Analysis) -> list[str]:
     """The verdict, and the answer to every question that was asked beside it."""
     answers = [f"{each.question}\n  {each.sentences[0]}" for each in analysis.answers]
@@ -349,8 +594,13 @@ def doctor(arguments: list[str]) -> None:
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "run": run,
     "plan": plan,
+    "submit": submit,
+    "status": status,
+    "logs": logs,
+    "stop": stop,
     "report": report,
     "compare": compare,
+    "dashboard": dashboard,
     "import": import_data,
     "pretrain": pretrain,
     "models": models,

@@ -5,7 +5,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 import warnings
 from collections import defaultdict
@@ -15,12 +14,17 @@ from threading import Event, Thread
 
 import pytest
 import synthetic_report as synthetic
+from wandb.util import get_core_path
 
+from scaling_exp.__main__ import main
 from scaling_exp.config import _sweep
 from scaling_exp.store import RunFolder
 from scaling_exp.tracking import Disabled, TensorBoard, WeightsAndBiases
+from scaling_exp.tracking.cards import Cards
+from scaling_exp.tracking.dashboard import Place, Shown, save, spec
 from scaling_exp.tracking.pulse import Drawn, Pulse
 from scaling_exp.tracking.view import View
+from scaling_exp.types import UserError
 
 CONFIG = {"seed": 0, "task": {"kind": "made up", "num_problems": 6}}
 RUN_ID = "quickstart-1a2b3c4d"
@@ -65,7 +69,7 @@ def logged(analysis, tmp_path_factory):
     """A run shown twice, and the records of every W&B run by its name."""
     folder = made_up_run(tmp_path_factory.mktemp("runs"))
     shown(OFFLINE, folder, analysis)
-    ids = {run["run_id"] for run, _ in read_all(folder)}
+    ids = {each.name.split("-")[-1] for each in folder.path.glob("wandb/offline-run-*")}
     shown(OFFLINE, folder, analysis)
     return ids, {run["display_name"]: (run, lines) for run, lines in read_all(folder)}
 
@@ -73,7 +77,8 @@ def logged(analysis, tmp_path_factory):
 def read_all(folder):
     for file in folder.path.glob("wandb/offline-run-*/*.wandb"):
         done = subprocess.run(
-            [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
+            # What `wandb leet inspect --json FILE` starts, without a second of Python.
+            [get_core_path(), "leet", "inspect", "--json", "-run-file", str(file)],
             capture_output=True,
             text=True,
             check=True,
@@ -279,3 +284,146 @@ def test_all_runs_of_a_sweep_share_a_group_and_a_single_run_has_its_own():
     sweep = _sweep(["+experiment=quickstart", "-m", "seed=0,1"])
     assert sweep.startswith("sweep-")
     assert sweep == _sweep(["-m", "seed=0,1", "+experiment=quickstart"])
+
+
+@pytest.fixture
+def dashboard(analysis, tmp_path, monkeypatch):
+    """A run's cards, and a machine without a login."""
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = made_up_run(tmp_path)
+    (folder.path / "report.html").write_text("<html></html>")
+    pulse = Pulse.of(folder.path)
+    pulse.begin()
+    pulse.beat(drawn(6.0, 6))
+    return folder, Shown(Cards(folder, analysis, CONFIG).all())
+
+
+def found(node, key):
+    """All values under a key, however deep."""
+    if isinstance(node, dict):
+        mine = [node[key]] if key in node else []
+        return mine + [each for value in node.values() for each in found(value, key)]
+    return [each for value in node for each in found(value, key)] if isinstance(node, list) else []
+
+
+def test_a_dashboard_is_built_without_a_login_and_names_only_what_is_logged(dashboard, logged):
+    _, shown = dashboard
+    told = json.loads(spec(shown, Place("", "scaling_exp", RUN_ID)))
+    _, records = logged
+    known = {name for _, lines in records.values() for item in items(lines) for name in item}
+    for _, lines in records.values():
+        for line in lines:
+            known |= set(line["summary"].get("update", {})) if line["type"] == "summary" else set()
+    for view in told.values():
+        named = {name for names in found(view, "metrics") for name in names}
+        assert named | set(found(view, "xAxis")) - {"_step"} <= known
+        assert {"accuracy/estimate", "sampling/occupancy", "frontier_1e+06/estimate"} <= named
+
+
+def test_a_dashboard_has_a_section_for_every_question(dashboard, analysis):
+    _, shown = dashboard
+    told = json.loads(spec(shown, Place("", "scaling_exp", RUN_ID)))
+    sections = found(told["workspace"], "sections")[0]
+    names = [each["name"] for each in sections]
+    assert names == ["Accuracy against cost", "Frontier", "Exchange rate", "Engines", "Report"]
+    assert all(each["panels"] for each in sections)
+    text = json.dumps(told["report"])
+    assert all(sentence[:60] in text for sentence in analysis.sentences)
+    models = set(analysis.curves["model"])
+    assert models <= set(found(told["report"], "text"))
+
+
+def test_the_runs_of_a_sweep_are_grouped_by_curve(dashboard):
+    _, shown = dashboard
+    groupings = {
+        group: found(
+            json.loads(spec(shown, Place("", "scaling_exp", group)))["workspace"], "grouping"
+        )
+        for group in (RUN_ID, "sweep-1a2b3c4d")
+    }
+    assert groupings[RUN_ID] == [[]]
+    names = [each["name"] for each in groupings["sweep-1a2b3c4d"][0]]
+    assert [name.split(".")[0] for name in names] == ["model", "strategy", "selector"]
+
+
+def test_without_a_login_a_dashboard_is_not_saved_and_says_why(dashboard):
+    folder, shown = dashboard
+    with pytest.raises(UserError, match="wandb login"):
+        save(shown, Place("me", "scaling_exp", RUN_ID), folder)
+    assert not (folder.path / "dashboard.json").exists()
+
+
+def test_a_run_that_was_not_tracked_has_no_dashboard(dashboard):
+    folder, _ = dashboard
+    with pytest.raises(UserError, match="tracking=online"):
+        Place.of(folder, {"tracking": {"kind": "disabled"}}, {})
+    place = Place.of(folder, {"tracking": {"kind": "disabled"}}, {"project": "mine"})
+    assert place == Place("", "mine", RUN_ID)
+
+
+def test_a_dashboard_is_saved_once_and_then_replaced(dashboard, monkeypatch):
+    folder, shown = dashboard
+    with wandb_server() as (url, views):
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        first, second = (save(shown, Place("", "scaling_exp", RUN_ID), folder) for _ in range(2))
+    assert first == second
+    assert [view["type"] for view in views] == ["project-view", "runs"] * 2
+    assert [view.get("id") for view in views] == [None, None, "view-1", "view-2"]
+    assert {view["entityName"] for view in views} == {"me"}
+
+
+@contextmanager
+def wandb_server():
+    """A loopback server that keeps the views that it is sent, as W&B does; its address and these views."""
+    views = []
+
+    def answer(query, variables):
+        if "upsertView" in query:
+            views.append(variables)
+            kept = {"id": variables.get("id") or f"view-{len(views)}"}
+            told = {key: variables[key] for key in ("name", "displayName", "description", "spec")}
+            project = {"name": "scaling_exp", "entityName": "me"}
+            return {"upsertView": {"view": {**told, **kept, "project": project}, "inserted": True}}
+        if "internalId" in query:
+            return {"project": {"id": "p", "internalId": "7"}}
+        if "viewer" in query:
+            return {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}"}}
+        page = {"hasNextPage": False, "endCursor": None}
+        node = {
+            "id": "p",
+            "name": "scaling_exp",
+            "entityName": "me",
+            "isBenchmark": False,
+            "user": None,
+        }
+        edge = {"node": {**node, "createdAt": "2026-01-01T00:00:00"}, "cursor": "c"}
+        return {"models": {"totalCount": 1, "edges": [edge], "pageInfo": page}}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked = json.loads(body) if self.path == "/graphql" else {}
+            told = answer(asked["query"], asked.get("variables") or {}) if asked else {}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"data": told}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    Thread(target=httpd.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{httpd.server_port}", views
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def test_dashboard_wants_a_run(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["dashboard"])
+    assert ended.value.code == 2
+    assert "dashboard RUN_DIR" in capsys.readouterr().out

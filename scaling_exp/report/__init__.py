@@ -22,7 +22,7 @@ from scaling_exp.report.reading import merged, read_ledger, read_measured
 from scaling_exp.store import RunFolder
 from scaling_exp.types import UserError
 
-__all__ = ["redraw", "write_report"]
+__all__ = ["analysed", "redraw", "write_report"]
 
 
 def write_report(
@@ -54,6 +54,23 @@ def write_report(
     return page
 
 
+def analysed(
+    folder: RunFolder, changed: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Analysis, dict[str, Any]]:
+    """The analysis of a run's tables, and its manifest with the settings `changed`. Writes nothing.
+
+    Raises what `redraw` raises.
+    """
+    manifest = folder.read_manifest()
+    manifest["analysis"] = merged(manifest["analysis"], changed)
+    measured = read_measured(folder, manifest)
+    try:
+        analysis = analyse(measured, settings_from(manifest["analysis"]))
+    except ValueError as error:
+        raise UserError(f"{folder.path}: {error}") from error
+    return replace(analysis, ledger=read_ledger(folder, measured)), manifest
+
+
 def redraw(
     folder: RunFolder, changed: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[Analysis, pathlib.Path]:
@@ -64,14 +81,7 @@ def redraw(
     Raises StoreError when the folder is no run or the run has not finished, UserError for tables
     that cannot be analysed.
     """
-    manifest = folder.read_manifest()
-    manifest["analysis"] = merged(manifest["analysis"], changed)
-    measured = read_measured(folder, manifest)
-    try:
-        analysis = analyse(measured, settings_from(manifest["analysis"]))
-    except ValueError as error:
-        raise UserError(f"{folder.path}: {error}") from error
-    analysis = replace(analysis, ledger=read_ledger(folder, measured))
+    analysis, manifest = analysed(folder, changed)
     folder.write_json("manifest", manifest)
     folder.write_json("verdict", {**analysis.verdict, "sentences": list(analysis.sentences)})
     folder.write_json("answers", answers.record(analysis.answers))

@@ -30,6 +30,9 @@ PATIENCE_SECONDS = 30.0
 AT_MOST_SECONDS = 300.0
 """The same, however much is still being shown."""
 
+_left: list[subprocess.Popen[bytes]] = []
+"""Those that were left to themselves: kept, with the pipe that they tell on, until they have ended."""
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -76,18 +79,23 @@ class Aside:
 
     def leave(self) -> None:
         """Let the process end what it has by itself."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+        if self._process is not None:
+            self._close_input(self._process)
+            _keep(self._process)
 
     def wait(self) -> None:
         """Until all is shown, or patience ends; `num_shown` and `failure` say which."""
         if self._process is None:
             return
-        self.leave()
+        self._close_input(self._process)
         began = time.monotonic()
         while not self.failure and self._hears(began + self.at_most_seconds):
             pass
         self._end()
+
+    def _close_input(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        process.stdin.close()
 
     def _hears(self, until: float) -> bool:
         """Take in what the process tells next; False when it has ended."""
@@ -155,3 +163,12 @@ class Aside:
             pickle.dump(content, file)
         self._files.append(Path(name))
         return name
+
+
+def _keep(process: subprocess.Popen[bytes]) -> None:
+    """Hold on to a process that is left to itself, and let go of those that have ended."""
+    _left.append(process)
+    for each in [each for each in _left if each.poll() is not None]:
+        assert each.stdout is not None
+        each.stdout.close()
+        _left.remove(each)
