@@ -320,9 +320,8 @@ def _status(name: str, options: Mapping[str, str]) -> None:
 def _show(shown: RenderableType) -> None:
     from rich.console import Console
 
-    console = Console()
     # A pipe has no width to fit into.
-    console.print(shown, width=None if console.is_terminal else 160, soft_wrap=False)
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)
 
 
 def pretrain(arguments: list[str]) -> None:

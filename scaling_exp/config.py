@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from scaling_exp.analysis import settings_from
-from scaling_exp.cluster import Cluster
 from scaling_exp.engines import ENGINES, VLLM, EngineConfig
 from scaling_exp.experiment import Experiment, Pretraining
 from scaling_exp.generation import Strategy
@@ -27,6 +27,7 @@ from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, valida
 from scaling_exp.scorers import SCORERS, ScorerModel
 from scaling_exp.spending import limits_from
 from scaling_exp.strategies import STRATEGIES
+from scaling_exp.submission import TARGETS, Target
 from scaling_exp.tasks import TASKS, SumsAndProducts
 from scaling_exp.tracking import TRACKERS
 from scaling_exp.types import UserError
@@ -62,6 +63,58 @@ def _sweep(arguments: Sequence[str]) -> str:
 def experiment_from(node: DictConfig) -> Experiment:
     """The experiment that a composed configuration describes. Raises ConfigError."""
     config = _plain(node)
+    with _telling_mistakes():
+        parts = _parts(config)
+        ladder = of_kind(LADDERS, config["ladder"], "ladder")
+        return Experiment(models=as_drawn(ladder.rungs(), parts["engine"]), config=config, **parts)
+
+
+@contextmanager
+def _telling_mistakes() -> Iterator[None]:
+    """What a constructor finds wrong is the user's mistake."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a run is sent, what it is called and where it writes."""
+
+    target: Target
+    cluster: Mapping[str, Any]
+    """The configuration of the target."""
+    name: str
+    store: str
+
+
+def destination_from(node: DictConfig) -> Destination:
+    """Where a composed configuration sends its run; all of it is checked but for the models, which need not be here.
+
+    Raises ConfigError.
+    """
+    config = _plain(node)
+    with _telling_mistakes():
+        _ = _parts(config)
+        _ = of_kind(LADDERS, config["ladder"], "ladder")
+    target = of_kind(TARGETS, config["cluster"], "cluster")
+    return Destination(target, config["cluster"], config["name"], config["store"])
+
+
+def cluster_from(overrides: Sequence[str]) -> Mapping[str, Any]:
+    """The configuration of a cluster that overrides name, without an experiment. Raises ConfigError."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        node = compose("config", list(overrides))
+    return _plain(DictConfig({"cluster": node.cluster}))["cluster"]
+
+
+def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of an experiment, all but its models. Raises ConfigError."""
     check_keys("", config, ("name", "seed", "store", "max_tokens", "scorer", "limits", *_PARTS))
     for part, remedy in _PARTS.items():
         if not config.get(part):
@@ -70,29 +123,19 @@ def experiment_from(node: DictConfig) -> Experiment:
         name: of_kind(STRATEGIES, strategy, f"strategies.{name}")
         for name, strategy in _with_budgets(config["strategies"])
     }
-    scorer = _scorer(config.get("scorer"), strategies)
-    ladder = of_kind(LADDERS, config["ladder"], "ladder")
-    engine = of_kind(ENGINES, config["engine"], "engine")
-    try:
-        return Experiment(
-            name=_scalar(str, config, "name"),
-            seed=_scalar(int, config, "seed"),
-            store=_scalar(str, config, "store"),
-            models=as_drawn(ladder.rungs(), engine),
-            task=of_kind(TASKS, config["task"], "task"),
-            strategies=strategies,
-            engine=engine,
-            cluster=validate(Cluster, config["cluster"], "cluster"),
-            analysis=settings_from(config["analysis"]),
-            tracking=of_kind(TRACKERS, config["tracking"], "tracking"),
-            config=config,
-            scorer=scorer,
-            limits=limits_from(config.get("limits") or {}),
-        )
-    except UserError:
-        raise
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    return {
+        "name": _scalar(str, config, "name"),
+        "seed": _scalar(int, config, "seed"),
+        "store": _scalar(str, config, "store"),
+        "task": of_kind(TASKS, config["task"], "task"),
+        "strategies": strategies,
+        "engine": of_kind(ENGINES, config["engine"], "engine"),
+        "cluster": of_kind(TARGETS, config["cluster"], "cluster").cluster,
+        "analysis": settings_from(config["analysis"]),
+        "tracking": of_kind(TRACKERS, config["tracking"], "tracking"),
+        "scorer": _scorer(config.get("scorer"), strategies),
+        "limits": limits_from(config.get("limits") or {}),
+    }
 
 
 def _with_budgets(strategies: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -159,7 +202,7 @@ def pretraining_from(node: DictConfig) -> Pretraining:
     return Pretraining(
         recipe=validate(Recipe, recipe, "ladder.recipe"),
         output=FilePath(_scalar(str, config, "output")),
-        cluster=validate(Cluster, config["cluster"], "cluster"),
+        cluster=of_kind(TARGETS, config["cluster"], "cluster").cluster,
     )
 
 

@@ -49,7 +49,7 @@ from scaling_exp.tables import ENGINES, write_tables
 from scaling_exp.tasks import Task
 from scaling_exp.tracking import Tracker
 from scaling_exp.tracking.view import View
-from scaling_exp.types import UserError
+from scaling_exp.types import ModelFacts, UserError
 from scaling_exp.worker import Work
 
 
@@ -116,6 +116,7 @@ def run(experiment: Experiment, command: str) -> Finished:
     """
     folder, store = experiment.folder, experiment.pool_store
     set_aside: Sequence[SetAside] = ()
+    check_limits(experiment)
     recorder = Recorder(folder, experiment.run_id, command, experiment.limits)
     view = View(experiment.tracking, folder, experiment.config)
     with view, folder.locked(), recorder:
@@ -225,15 +226,23 @@ def generate(
     return Generated(record, set_aside)
 
 
+def check_limits(experiment: Experiment) -> None:
+    """Raise UserError for a limit that could never be told to be reached."""
+    experiment.limits.check(_all_facts(experiment), experiment.analysis.pricing)
+
+
+def _all_facts(experiment: Experiment) -> list[ModelFacts]:
+    """Of everything that draws are made of."""
+    scorers = [experiment.scorer.model.facts] if experiment.scorer else []
+    return [*(each.facts for each in experiment.models), *scorers]
+
+
 def spending_of(experiment: Experiment, recorder: Recorder) -> Spending:
-    """Nothing yet in this session. Raises UserError when a limit is reached, or could never be told to be."""
-    models = [each.facts for each in experiment.models]
-    models += [experiment.scorer.model.facts] if experiment.scorer else []
-    experiment.limits.check(models, experiment.analysis.pricing)
+    """Nothing yet in this session. Raises UserError when earlier ones left nothing to spend."""
     recorder.check()
     num_gpus = sum(bundle.get("GPU", 0.0) for bundle in experiment.engine.bundles)
     return Spending(
-        {each.name: each for each in models},
+        {each.name: each for each in _all_facts(experiment)},
         experiment.analysis.pricing,
         accelerators_per_replica=max(1, round(num_gpus)),
         before=recorder.before,
@@ -331,6 +340,7 @@ def write_manifest(
         "adaptive": [
             name for name, each in experiment.strategies.items() if not each.bound.is_exact
         ],
+        "deep": [name for name, each in experiment.strategies.items() if each.bound.num_below],
         "generation": record.get("generation", {}),
         "session": record.get("session", {}),
         "set_aside": [asdict(each) for each in set_aside],

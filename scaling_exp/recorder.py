@@ -25,14 +25,12 @@ from scaling_exp.dispatch import Event, Fault
 from scaling_exp.display import Display, Shift, Tally
 from scaling_exp.engines import Counters
 from scaling_exp.spending import LimitReached, Limits, Spending, Spent
-from scaling_exp.state import Log, ModelState, Phase, ReplicaState, State
+from scaling_exp.state import JOB, Log, ModelState, Phase, ReplicaState, State
 from scaling_exp.store import RunFolder, StoreError
 from scaling_exp.types import UserError
 
 T = TypeVar("T")
 
-JOB = "SCALING_EXP_JOB"
-"""Variable in which `submit` tells a run its job."""
 WRITE_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 """Between looks at the limits: for so long a run may spend beyond one."""
@@ -44,7 +42,7 @@ RATE_SECONDS = 60.0
 
 @dataclass(eq=False)
 class Recorder:
-    """Follows a run from its first moment to its last; use it as a context. Its failure is a warning, never the run's."""
+    """Follows a run from its first moment to its last; use it as a context. That it fails is a warning, no more."""
 
     folder: RunFolder
     run_id: str
@@ -155,10 +153,10 @@ class Recorder:
 
     def _reached(self, key: str) -> LimitReached:
         self.log("limit_reached", "warning", limit=key, spent=str(self._state.spent))
-        state, value = self._state, getattr(self.limits, key.removeprefix("limits."))
+        state = self._state
         return LimitReached(
             key,
-            f"{key} {value} is reached: {state.spent} spent. {state.num_draws:,} of at most"
+            f"{key}={self.limits.told(key)} is reached: {state.spent} spent. {state.num_draws:,} of at most"
             f" {state.num_draws_expected:,} missing draws were drawn and are kept; the report is made when all are",
         )
 

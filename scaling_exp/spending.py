@@ -87,6 +87,11 @@ class Limits:
                 return f"limits.{name}"
         return ""
 
+    def told(self, key: str) -> str:
+        """The limit of a key such as limits.flops, as it is given."""
+        value = getattr(self, key.removeprefix("limits."))
+        return value if isinstance(value, str) else f"{value:g}"
+
     def check(self, models: Sequence[ModelFacts], pricing: Pricing) -> None:
         """Raise UserError when a limit could never be told to be reached: without a price, or a model's size."""
         for facts in models:

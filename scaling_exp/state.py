@@ -16,6 +16,8 @@ from scaling_exp.schema import ConfigError, validate
 from scaling_exp.spending import Limits, Spent
 from scaling_exp.store import RunFolder, StoreError
 
+JOB = "SCALING_EXP_JOB"
+"""Variable in which `submit` tells a run its job."""
 STATE = "state"
 """`state.json` in the run's folder."""
 
