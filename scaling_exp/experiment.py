@@ -23,7 +23,7 @@ import pyarrow as pa
 from scaling_exp.analysis import Analysis, AnalysisSettings
 from scaling_exp.analysis import record as record_settings
 from scaling_exp.cluster import Cluster, each_in_a_task
-from scaling_exp.dispatch import UNKNOWN, Dispatch, Event, Job, SetAside
+from scaling_exp.dispatch import UNKNOWN, Dispatch, Event, Fault, Job, SetAside
 from scaling_exp.display import Display
 from scaling_exp.engines import EngineConfig
 from scaling_exp.environment import describe_environment
@@ -39,6 +39,7 @@ from scaling_exp.pretraining import (
 from scaling_exp.pretraining import (
     write_manifest as write_ladder,
 )
+from scaling_exp.prometheus import Exposed
 from scaling_exp.recorder import Recorder
 from scaling_exp.report import redraw
 from scaling_exp.scorers import ScorerModel
@@ -203,16 +204,18 @@ def generate(
     experiment.cluster.check_memory(experiment.engine, experiment.models)
     _tell_of_others(experiment.pool_store)
     with experiment.folder.journal(seen) as journal, Display(_expected(jobs)) as display:
+        exposed = Exposed(experiment.run_id, display, spending)
         dispatch = Dispatch(
             models=models,
             replicas=partial(experiment.cluster.replicas, work),
             with_known=partial(with_known, pools, scores and scores.pool, journal),
             on_draws=partial(_keep, journal, spending),
-            on_event=partial(_take_in, display, view, recorder),
-            on_fault=recorder.note,
+            on_event=partial(_take_in, display, view, recorder, exposed),
+            on_fault=partial(_note, recorder, exposed),
         )
         recorder.follow(display, spending)
         set_aside = asyncio.run(recorder.watching(dispatch.run(jobs)))
+        exposed.tell()
     engines = pa.Table.from_pylist(display.engine_rows(), ENGINES)
     experiment.folder.write_table("engines", engines)
     record = {
@@ -254,10 +257,18 @@ def _keep(journal: Journal, spending: Spending, draws: bytes, num_draws: int) ->
     spending.add(draws)
 
 
-def _take_in(display: Display, view: View, recorder: Recorder, event: Event) -> None:
+def _take_in(
+    display: Display, view: View, recorder: Recorder, exposed: Exposed, event: Event
+) -> None:
     display.update(event)
     recorder.take_in(event)
     view.look(display.seconds, display.drawn)
+    exposed.look()
+
+
+def _note(recorder: Recorder, exposed: Exposed, fault: Fault) -> None:
+    recorder.note(fault)
+    exposed.note(fault)
 
 
 def with_known(

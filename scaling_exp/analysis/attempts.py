@@ -7,7 +7,7 @@ Axes: P problems (sorted by name, the same for every model), S samples (rows of 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
@@ -17,8 +17,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_exp.analysis.cost import Pricing, QueryCost, TokenCounts, query_costs
+from scaling_exp.analysis.cost import (
+    Pricing,
+    QueryCost,
+    TokenCounts,
+    prefill_flops,
+    query_costs,
+    scoring_costs,
+)
 from scaling_exp.analysis.estimators import FloatArray, IntArray, Scores, Votes
+from scaling_exp.analysis.forests import FOREST_COLUMNS
 from scaling_exp.types import ModelFacts
 
 Kind = Literal["single", "exchangeable", "adaptive"]
@@ -30,15 +38,25 @@ COUNT_COLUMNS = (*KEY, "level", "num_samples", "num_correct")
 TOKEN_COLUMNS = ("num_prompt_tokens", "num_output_tokens")
 CLUSTER = "cluster"
 """What a problem shares with others (a passage, a template); a table need not have it."""
+STEP_SCORES = "step_scores"
+OVER_STEPS: Mapping[str, Callable[[FloatArray], float]] = {
+    "last": lambda steps: float(steps[-1]),
+    "min": lambda steps: float(steps.min()),
+    "product": lambda steps: float(steps.prod()),
+    "mean": lambda steps: float(steps.mean()),
+}
+"""What may stand for the scores of an answer's steps (Lightman et al. 2023, arXiv 2305.20050, appendix F; Snell et al.
+2024, arXiv 2408.03314, section 5.1)."""
 
 
 @dataclass(frozen=True)
 class Attempts:
     """Everything one model drew under one strategy; arrays have one entry per problem.
 
-    `votes` is None where only right and wrong are known, `scores` where samples have none, `clusters` where every
-    problem stands for itself. Tokens are means over the
-    samples of a problem, and NaN where they were not recorded; `costs` then lacks what follows from them.
+    `votes` is None where only right and wrong are known, `clusters` where every problem stands for itself; `scores` are
+    by what stands for the scores of an answer's steps, and empty where samples have none. Tokens are means over the
+    samples of a problem, and NaN where they were not recorded; `costs` then lacks what follows from them. `scoring` is
+    what scores cost beside them, where they are not in `costs`.
     """
 
     facts: ModelFacts
@@ -50,10 +68,11 @@ class Attempts:
     num_samples_P: IntArray
     num_correct_P: IntArray
     votes: Votes | None
-    scores: Scores | None
+    scores: Mapping[str, Scores]
     prompt_tokens_P: FloatArray
     output_tokens_P: FloatArray
     costs: Mapping[str, QueryCost]
+    scoring: Mapping[str, QueryCost]
     truncated_share: float
     unparsable_share: float
 
@@ -69,16 +88,20 @@ def fold(
     pricing: Pricing,
     adaptive: Collection[str] = (),
     seconds_per_output_token: Mapping[str, float] = MappingProxyType({}),
+    scorer: ModelFacts | None = None,
+    forests: pd.DataFrame | None = None,
 ) -> list[Attempts]:
     """One `Attempts` per (model, strategy) from a table with one row per sample, models by pre-training compute.
 
     Columns: `SAMPLE_COLUMNS`; where known also answer, outcome, score, truncated and `TOKEN_COLUMNS`. An answer's class
     is its text; several right ones compete, as they would in a user's vote. `adaptive` names the strategies that decide
     themselves how much to draw; `seconds_per_output_token` are accelerator seconds by model, where they were measured.
+    `forests` is what whole forests took (`forests.forest_costs`), of the strategies of which samples do not tell it.
     Raises ValueError for missing columns or values, a model without facts, facts without samples, a problem missing
     somewhere, and a sample that occurs twice.
     """
     table = _Table.of(samples, SAMPLE_COLUMNS, models, pricing, seconds_per_output_token)
+    paid = {} if forests is None else _by_strategy(forests, table.problems)
     sample_S = table.numbers("sample")
     kinds = _kinds(table, np.diff(np.append(table.starts, len(table.frame))), adaptive)
     is_repeated = np.diff(sample_S) == 0
@@ -86,7 +109,21 @@ def fold(
     if is_repeated.any():
         where = table.name(int(np.flatnonzero(is_repeated)[0]))
         raise ValueError(f"{where} is drawn twice with the same sample number")
-    return [_fold_samples(table.part(group), kinds) for group in table.groups]
+    return [_fold_samples(table.part(group), kinds, scorer, paid) for group in table.groups]
+
+
+def _by_strategy(
+    forests: pd.DataFrame, problems: Sequence[str]
+) -> dict[tuple[str, str], pd.DataFrame]:
+    """Rows of each (model, strategy), by problem. Raises KeyError when one lacks a problem."""
+    names = zip(forests["model"].astype(str), forests["strategy"].astype(str), strict=True)
+    every = forests.assign(forest=list(names))
+    return {
+        key: every.loc[(every["forest"] == key).to_numpy(bool)]
+        .set_index("problem")
+        .loc[[*problems]]
+        for key in set(every["forest"])
+    }
 
 
 def fold_counts(
@@ -210,12 +247,36 @@ class _Part:
         tokens = TokenCounts(prompt_P, problem_S, output_S, seconds_per_output_token=seconds)
         return query_costs(self.facts, tokens, self.table.pricing)
 
+    def costs_of_forests(
+        self, forest: pd.DataFrame, prompt_P: FloatArray, num_samples_P: IntArray
+    ) -> Mapping[str, QueryCost]:
+        """Costs of which all samples of a problem together are what its whole forest took.
+
+        What a forest reads from memory is not known, so it has no cost that follows from it.
+        """
+        reading_P = prefill_flops(self.facts.architecture, prompt_P)
+        total_P, written_P = (forest[name].to_numpy(np.float64) for name in FOREST_COLUMNS)
+        tokens = QueryCost(np.zeros_like(written_P), written_P / num_samples_P)
+        costs = {
+            "inference_flops": QueryCost(reading_P, (total_P - reading_P) / num_samples_P),
+            "output_tokens": tokens,
+        }
+        seconds = self.table.seconds_per_output_token.get(self.facts.name)
+        if seconds is not None:
+            costs["accelerator_seconds"] = tokens * seconds
+        return costs
+
     def sums(self, values_S: FloatArray) -> FloatArray:
         """Sums over the samples of each problem, (S,) to (P,)."""
         return np.add.reduceat(values_S, self.starts_P)
 
 
-def _fold_samples(part: _Part, kinds: dict[str, Kind]) -> Attempts:
+def _fold_samples(
+    part: _Part,
+    kinds: dict[str, Kind],
+    scorer: ModelFacts | None,
+    paid: Mapping[tuple[str, str], pd.DataFrame],
+) -> Attempts:
     num_samples_P = np.diff(np.append(part.starts_P, len(part.rows)))
     problem_S = np.repeat(np.arange(len(num_samples_P)), num_samples_P)
     is_right_S = part.rows["is_correct"].to_numpy(bool)
@@ -225,9 +286,19 @@ def _fold_samples(part: _Part, kinds: dict[str, Kind]) -> Attempts:
         if "answer" in part.rows
         else None
     )
-    score_S = part.column("score")
-    scores = None if np.isnan(score_S).any() else Scores(problem_S, answer_S, is_right_S, score_S)
+    scores = {
+        name: Scores(problem_S, answer_S, is_right_S, score_S)
+        for name, score_S in _scores(part).items()
+    }
     prompt_S, output_S = (part.column(name) for name in TOKEN_COLUMNS)
+    prompt_P = prompt_S[part.starts_P]
+    costs, scoring = part.costs(problem_S, prompt_P, output_S), {}
+    forest = paid.get((part.facts.name, part.strategy))
+    if forest is not None:
+        costs = part.costs_of_forests(forest, prompt_P, num_samples_P)
+    elif scores and scorer is not None:
+        tokens = TokenCounts(prompt_P, problem_S, output_S)
+        scoring = scoring_costs(scorer, tokens, part.table.pricing)
     return Attempts(
         facts=part.facts,
         strategy=part.strategy,
@@ -239,12 +310,29 @@ def _fold_samples(part: _Part, kinds: dict[str, Kind]) -> Attempts:
         num_correct_P=part.sums(is_right_S.astype(np.float64)).astype(np.int64),
         votes=votes,
         scores=scores,
-        prompt_tokens_P=prompt_S[part.starts_P],
+        prompt_tokens_P=prompt_P,
         output_tokens_P=part.sums(output_S) / num_samples_P,
-        costs=part.costs(problem_S, prompt_S[part.starts_P], output_S),
+        costs=costs,
+        scoring=scoring,
         truncated_share=float(part.column("truncated").mean()),
         unparsable_share=_unparsable_share(part, answer_S) if votes else float("nan"),
     )
+
+
+def _scores(part: _Part) -> dict[str, FloatArray]:
+    """Scores of the samples by what stands for those of its steps; empty where a sample has none."""
+    score_S = part.column("score")
+    if np.isnan(score_S).any():
+        return {}
+    if STEP_SCORES not in part.rows:
+        return {"last": score_S}
+    steps = [np.asarray(each, np.float64) for each in part.rows[STEP_SCORES]]
+    if all(len(each) == 1 for each in steps):
+        return {"last": score_S}
+    return {
+        name: np.fromiter(map(over, steps), np.float64, len(steps))
+        for name, over in OVER_STEPS.items()
+    }
 
 
 def _unparsable_share(part: _Part, answer_S: IntArray) -> float:
@@ -266,10 +354,11 @@ def _fold_counts(part: _Part, kinds: dict[str, Kind]) -> Attempts:
         num_samples_P=part.rows["num_samples"].to_numpy(np.int64),
         num_correct_P=part.rows["num_correct"].to_numpy(np.int64),
         votes=None,
-        scores=None,
+        scores={},
         prompt_tokens_P=prompt_P,
         output_tokens_P=output_P,
         costs=part.costs(np.arange(len(prompt_P)), prompt_P, output_P),
+        scoring={},
         truncated_share=float("nan"),
         unparsable_share=float("nan"),
     )

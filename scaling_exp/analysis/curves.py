@@ -8,7 +8,7 @@ Axes: P problems, K numbers of samples, R rows of the bootstrap (row 0: the data
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,21 +16,39 @@ import numpy as np
 import pandas as pd
 
 from scaling_exp.analysis.attempts import Attempts
-from scaling_exp.analysis.cost import AXES
+from scaling_exp.analysis.cost import AXES, QueryCost
 from scaling_exp.analysis.estimators import (
     FloatArray,
     IntArray,
+    best_of_all,
     best_of_k,
     maj_at_k,
     pass_at_k,
     plurality,
+    weighted_plurality,
     weighted_vote_at_k,
 )
 from scaling_exp.analysis.intervals import Resamples, resample_problems
 from scaling_exp.analysis.tradeoff import Curve, matching_ks
 from scaling_exp.types import ModelFacts
 
-Selector = Literal["single", "voting", "oracle", "best_of", "weighted_voting"]
+Selector = Literal[
+    "single",
+    "voting",
+    "oracle",
+    "best_of",
+    "best_of_min",
+    "best_of_product",
+    "best_of_mean",
+    "weighted_voting",
+]
+BEST_OF: Mapping[Selector, str] = {
+    "best_of": "last",
+    "best_of_min": "min",
+    "best_of_product": "product",
+    "best_of_mean": "mean",
+}
+"""Which score of an answer a selector goes by."""
 ALL_LEVELS = "all"
 GREEDY = "greedy"
 """How the name of a strategy begins whose single answer is the model's greedy one."""
@@ -41,10 +59,12 @@ def selectors(attempts: Attempts) -> tuple[Selector, ...]:
     if attempts.kind == "single":
         return ("single",)
     by_votes: tuple[Selector, ...] = ("voting",) if attempts.votes else ()
-    if attempts.kind == "adaptive":
-        return by_votes
-    by_scores: tuple[Selector, ...] = ("best_of", "weighted_voting") if attempts.scores else ()
-    return (*by_votes, *by_scores, "oracle")
+    by_best: tuple[Selector, ...] = tuple(
+        each for each, name in BEST_OF.items() if name in attempts.scores
+    )
+    by_weight: tuple[Selector, ...] = ("weighted_voting",) if attempts.scores else ()
+    chosen: tuple[Selector, ...] = (*by_votes, *by_best, *by_weight)
+    return chosen if attempts.kind == "adaptive" else (*chosen, "oracle")
 
 
 def shown_ks(num_samples: int) -> list[int]:
@@ -61,24 +81,50 @@ def accuracy_table(attempts: Attempts, selector: Selector, ks: Sequence[int]) ->
         return pass_at_k(attempts.num_correct_P, attempts.num_samples_P, ks)
     if selector == "voting" and attempts.votes:
         return maj_at_k(attempts.votes, ks).values_PK
-    if selector == "best_of" and attempts.scores:
-        return best_of_k(attempts.scores, ks)
+    if selector in BEST_OF and BEST_OF[selector] in attempts.scores:
+        return best_of_k(attempts.scores[BEST_OF[selector]], ks)
     if selector == "weighted_voting" and attempts.scores:
-        return weighted_vote_at_k(attempts.scores, ks).values_PK
+        return weighted_vote_at_k(attempts.scores["last"], ks).values_PK
     raise ValueError(f"{attempts.strategy} of {attempts.facts.name} has nothing for {selector}")
+
+
+def elected(attempts: Attempts, selector: Selector) -> FloatArray:
+    """Accuracy per problem, shape (P,), of what a selector makes of all samples of a strategy that decides itself how
+    many there are."""
+    if selector in BEST_OF:
+        return best_of_all(attempts.scores[BEST_OF[selector]])
+    if selector == "weighted_voting":
+        return weighted_plurality(attempts.scores["last"])
+    if attempts.votes:
+        return plurality(attempts.votes)
+    return attempts.num_correct_P.astype(np.float64)
+
+
+def cost_of(attempts: Attempts, selector: Selector, axis: str) -> QueryCost:
+    """What a query costs along an axis, scores included where the selector looks at them."""
+    cost = attempts.costs[axis]
+    needs_scores = selector in BEST_OF or selector == "weighted_voting"
+    if needs_scores and axis in attempts.scoring:
+        return cost + attempts.scoring[axis]
+    return cost
 
 
 def matching_curve(attempts: Attempts, selector: Selector, resamples: Resamples) -> Curve:
     """The finely spaced curve on which matches are looked for."""
     ks = matching_ks(attempts.max_k)
-    return curve_of(attempts, ks, accuracy_table(attempts, selector, ks), resamples)
+    accuracy_PK = accuracy_table(attempts, selector, ks)
+    return curve_of(attempts, ks, accuracy_PK, resamples, selector)
 
 
 def curve_of(
-    attempts: Attempts, ks: Sequence[int], accuracy_PK: FloatArray, resamples: Resamples
+    attempts: Attempts,
+    ks: Sequence[int],
+    accuracy_PK: FloatArray,
+    resamples: Resamples,
+    selector: Selector,
 ) -> Curve:
     """The curve of some attempts whose accuracy per problem is known."""
-    cost = attempts.costs["inference_flops"]
+    cost = cost_of(attempts, selector, "inference_flops")
     return Curve(
         facts=attempts.facts,
         ks_K=np.array(ks),
@@ -139,8 +185,7 @@ def _points(one: Attempts) -> Iterator[tuple[Selector, FloatArray, FloatArray]]:
         return
     samples_P1 = one.num_samples_P[:, None].astype(np.float64)
     for selector in selectors(one):
-        is_elected_P = plurality(one.votes) if one.votes else one.num_correct_P.astype(np.float64)
-        yield selector, is_elected_P[:, None], samples_P1
+        yield selector, elected(one, selector)[:, None], samples_P1
 
 
 def _rows(
@@ -157,7 +202,7 @@ def _rows(
         "accuracy": accuracy_RK[0],
         "accuracy_low": low,
         "accuracy_high": high,
-        **_cost_columns(one, group, samples_PK[group.rows_P]),
+        **_cost_columns(one, selector, group, samples_PK[group.rows_P]),
     }
     identity = {
         "model": one.facts.name,
@@ -176,12 +221,14 @@ def _rows(
     ]
 
 
-def _cost_columns(one: Attempts, group: _Group, samples_PK: FloatArray) -> dict[str, FloatArray]:
+def _cost_columns(
+    one: Attempts, selector: Selector, group: _Group, samples_PK: FloatArray
+) -> dict[str, FloatArray]:
     columns: dict[str, FloatArray] = {}
     for axis in AXES:
         if axis not in one.costs:
             continue
-        cost = one.costs[axis]
+        cost = cost_of(one, selector, axis)
         prompt_P1, sample_P1 = cost.prompt_P[group.rows_P, None], cost.sample_P[group.rows_P, None]
         cost_PK = prompt_P1 + samples_PK * sample_P1
         columns[axis] = cost_PK.mean(axis=0)

@@ -54,7 +54,7 @@ def ledger(
     """
     _check("traces", traces, TRACE_COLUMNS)
     _check("samples", samples, SAMPLE_COLUMNS)
-    draws = _draws(_Nodes.of(traces, samples), samples)
+    draws = _draws(Nodes.of(traces, samples), samples)
     rows = [
         {"model": facts.name, **_parts(facts.architecture, mine, scorer), "num_draws": len(mine)}
         for facts in models
@@ -89,7 +89,7 @@ def _check(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class _Nodes:
+class Nodes:
     """The forests of all models and strategies as columns; `parent_N` is a node's row, -1 for the
     prompt's children."""
 
@@ -102,7 +102,7 @@ class _Nodes:
     output_N: FloatArray
 
     @classmethod
-    def of(cls, traces: pd.DataFrame, samples: pd.DataFrame) -> _Nodes:
+    def of(cls, traces: pd.DataFrame, samples: pd.DataFrame) -> Nodes:
         prompts = samples.drop_duplicates(["model", "problem"])
         lengths = np.append(prompts["num_prompt_tokens"].to_numpy(np.float64), np.nan)
         return cls(
@@ -165,7 +165,7 @@ def _rows_of(wanted: pd.DataFrame, table: pd.DataFrame, key: list[str]) -> IntAr
     return both[0].get_indexer(both[1]).astype(np.int64)
 
 
-def _draws(nodes: _Nodes, samples: pd.DataFrame) -> pd.DataFrame:
+def _draws(nodes: Nodes, samples: pd.DataFrame) -> pd.DataFrame:
     """One row per draw of a model, with what was cached and whether it came to nothing."""
     prefix_N = nodes.prefix_N()
     every = pd.DataFrame(

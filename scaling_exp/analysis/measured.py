@@ -22,6 +22,9 @@ class Measured:
     counts: pd.DataFrame = field(default_factory=pd.DataFrame)
     points: pd.DataFrame = field(default_factory=pd.DataFrame)
     adaptive: Collection[str] = ()
+    scorer: ModelFacts | None = None
+    forests: pd.DataFrame | None = None
+    """What whole forests took, where samples do not tell it (`forests.forest_costs`)."""
     seconds_per_output_token: Mapping[str, float] = field(default_factory=dict)
     """Accelerator seconds by model, where they were measured."""
 
@@ -35,4 +38,12 @@ class Measured:
         if not self.counts.empty:
             return fold_counts(self.counts, self.models, pricing)
         seconds = self.seconds_per_output_token
-        return fold(self.samples, self.models, pricing, self.adaptive, seconds)
+        return fold(
+            self.samples,
+            self.models,
+            pricing,
+            self.adaptive,
+            seconds,
+            self.scorer,
+            self.forests,
+        )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from scaling_exp.analysis import Measured
+from scaling_exp.analysis.forests import forest_costs
 from scaling_exp.analysis.ledger import TRACE_COLUMNS, ledger, seconds_per_output_token
 from scaling_exp.store import RunFolder
 from scaling_exp.types import Architecture, ModelFacts
@@ -23,10 +26,13 @@ def read_measured(folder: RunFolder, manifest: Mapping[str, Any]) -> Measured:
     kind = kinds[0] if kinds else "samples"
     names = [name for name in folder.column_names(kind) if name not in NOT_ANALYSED]
     table = folder.read_table(kind, names).to_pandas(strings_to_categorical=True)
+    models, scorer = model_facts(manifest), _scorer(manifest)
     return Measured(
-        models=model_facts(manifest),
+        models=models,
         **{kind: table},
         adaptive=manifest.get("adaptive", ()),
+        scorer=scorer,
+        forests=_forests(folder, manifest, table, models, scorer),
         seconds_per_output_token=_measured_seconds(folder, manifest),
     )
 
@@ -39,21 +45,41 @@ def read_ledger(folder: RunFolder, measured: Measured) -> pd.DataFrame:
     return ledger(traces, measured.samples, measured.models)
 
 
+def _forests(
+    folder: RunFolder,
+    manifest: Mapping[str, Any],
+    samples: pd.DataFrame,
+    models: Sequence[ModelFacts],
+    scorer: ModelFacts | None,
+) -> pd.DataFrame | None:
+    """What the forests of strategies that go below samples took; None where there is none."""
+    if not (deep := manifest.get("deep", ())):
+        return None
+    columns = [*TRACE_COLUMNS, "num_scored_tokens"]
+    every = folder.read_table("traces", columns)
+    is_deep = pc.call_function(
+        "is_in", [every["strategy"]], pc.SetLookupOptions(pa.array(deep, pa.string()))
+    )
+    mine = every.filter(is_deep)
+    return forest_costs(mine.to_pandas(), samples, models, scorer)
+
+
+def _scorer(manifest: Mapping[str, Any]) -> ModelFacts | None:
+    recorded = manifest.get("scorer")
+    return None if recorded is None else _facts(recorded)
+
+
 def model_facts(manifest: Mapping[str, Any]) -> list[ModelFacts]:
     """The models of a run as its manifest recorded them, those of unknown size or data among them."""
+    return [_facts(each) for each in (*manifest["models"], *manifest.get("unknown_models", ()))]
+
+
+def _facts(recorded: Mapping[str, Any]) -> ModelFacts:
     known = {each.name for each in fields(ModelFacts)}
-    recorded = [*manifest["models"], *manifest.get("unknown_models", ())]
-    kept = [{name: each[name] for name in each if name in known} for each in recorded]
-    return [
-        ModelFacts(
-            **{
-                **each,
-                "architecture": _architecture(each["architecture"]),
-                "pretraining_tokens": _known(each["pretraining_tokens"]),
-            }
-        )
-        for each in kept
-    ]
+    kept = {name: value for name, value in recorded.items() if name in known}
+    kept["architecture"] = _architecture(kept["architecture"])
+    kept["pretraining_tokens"] = _known(kept["pretraining_tokens"])
+    return ModelFacts(**kept)
 
 
 def _architecture(recorded: Mapping[str, Any] | None) -> Architecture:

@@ -15,7 +15,13 @@ How sure a mean over problems is, is for intervals.py; what the samples cost, fo
 from scaling_exp.analysis.estimators.arrays import BoolArray, Estimated, FloatArray, IntArray
 from scaling_exp.analysis.estimators.coverage import pass_at_k
 from scaling_exp.analysis.estimators.majority import maj_at_k
-from scaling_exp.analysis.estimators.scored import Scores, best_of_k, weighted_vote_at_k
+from scaling_exp.analysis.estimators.scored import (
+    Scores,
+    best_of_all,
+    best_of_k,
+    weighted_plurality,
+    weighted_vote_at_k,
+)
 from scaling_exp.analysis.estimators.votes import ABSTAINS, Votes, plurality, vote_limit
 
 __all__ = [
@@ -26,10 +32,12 @@ __all__ = [
     "IntArray",
     "Scores",
     "Votes",
+    "best_of_all",
     "best_of_k",
     "maj_at_k",
     "pass_at_k",
     "plurality",
     "vote_limit",
+    "weighted_plurality",
     "weighted_vote_at_k",
 ]

@@ -84,6 +84,24 @@ def best_of_k(scores: Scores, ks: Sequence[int]) -> FloatArray:
     return np.stack(columns, axis=-1)
 
 
+def best_of_all(scores: Scores) -> FloatArray:
+    """Probability that the best-scored of all of a problem's samples is right, shape (P,); as `best_of_k`, for numbers
+    of samples that differ."""
+    score_S = np.where(scores.answer_S < 0, -np.inf, scores.score_S)
+    starts_P = np.flatnonzero(np.diff(scores.problem_S, prepend=-1))
+    is_best_S = score_S == np.maximum.reduceat(score_S, starts_P)[scores.problem_S]
+    right_P = np.bincount(scores.problem_S, is_best_S & scores.is_right_S)
+    return right_P / np.bincount(scores.problem_S, is_best_S)
+
+
+def weighted_plurality(scores: Scores) -> FloatArray:
+    """Probability that the answer with the largest sum of all scores is right, shape (P,); as `weighted_vote_at_k`."""
+    ends = scores.num_samples_P.cumsum()
+    rows = np.split(np.arange(ends[-1]), ends[:-1])
+    elected = [_Ballots.of(scores, each).elect(np.arange(len(each))[None]) for each in rows]
+    return np.concatenate(elected)
+
+
 def weighted_vote_at_k(
     scores: Scores, ks: Sequence[int], num_subsets: int = 200, seed: int = 0
 ) -> Estimated:

@@ -68,7 +68,7 @@ class Difficulty:
         for at in range(self.num_bins):
             inside = _within(study.resamples, bin_P == at, drawn[0].clusters)
             measured = zip(drawn, ks, accuracy, strict=True)
-            curves = [curve_of(*each, inside) for each in measured]
+            curves = [curve_of(*each, inside, selector) for each in measured]
             for one, larger in zip(curves, [*curves[1:], None], strict=True):
                 gain = inside.estimate(one.accuracy_RK[:, -1] - one.accuracy_RK[:, 0], np.nan)
                 pair = None if larger is None else match(one, larger, inside)

@@ -1,0 +1,107 @@
+"""What a whole forest costs: by hand, and for samples alone what the samples say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling_exp.analysis.attempts import fold
+from scaling_exp.analysis.cost import Pricing, decode_flops, forward_flops, prefill_flops
+from scaling_exp.analysis.forests import forest_costs
+from scaling_exp.types import Architecture, ModelFacts
+
+SHAPE = Architecture(1000, 900, 800, 2, 4, 8)
+MODEL = ModelFacts("m", SHAPE, 1e6)
+SCORER = ModelFacts("scorer", Architecture(500, 400, 300, 1, 2, 8), 1e6)
+PROMPT = 10
+
+
+def traces(rows):
+    """(path, is accepted, forced, written, scored) of one forest."""
+    names = ["path", "is_accepted", "num_forced_tokens", "num_output_tokens", "num_scored_tokens"]
+    table = pd.DataFrame(rows, columns=names)
+    table["key"] = [f"k{at}" for at in range(len(table))]
+    return table.assign(model="m", strategy="s", problem="p")
+
+
+def samples(num_samples, written):
+    rows = range(num_samples)
+    return pd.DataFrame(
+        {
+            "model": "m",
+            "strategy": "s",
+            "problem": "p",
+            "level": "easy",
+            "sample": rows,
+            "answer": [str(at % 2) for at in rows],
+            "is_correct": [at % 2 == 0 for at in rows],
+            "truncated": False,
+            "num_prompt_tokens": PROMPT,
+            "num_cached_tokens": 0,
+            "num_output_tokens": written,
+            "key": [f"k{at}" for at in rows],
+        }
+    )
+
+
+def test_samples_alone_cost_what_samples_cost():
+    drawn = traces([(str(at), True, 0, 5 + at, np.nan) for at in range(4)])
+    table = samples(4, [5, 6, 7, 8])
+    costs = forest_costs(drawn, table, [MODEL], None)
+    (plain,) = fold(table, [MODEL], Pricing())
+    (deep,) = fold(table, [MODEL], Pricing(), adaptive=["s"], forests=costs)
+    for axis in ("inference_flops", "output_tokens"):
+        assert deep.costs[axis].prompt_P == pytest.approx(plain.costs[axis].prompt_P)
+        assert deep.costs[axis].sample_P == pytest.approx(plain.costs[axis].sample_P)
+
+
+def test_pruned_branches_forced_tokens_and_scores_are_charged():
+    drawn = traces(
+        [
+            ("0", False, 0, 4, 14.0),
+            ("1", False, 0, 4, 14.0),  # pruned
+            ("0.0", True, 2, 3, 19.0),
+        ]
+    )
+    (cost,) = forest_costs(drawn, samples(1, [9]), [MODEL], SCORER).itertuples()
+    generating = (
+        prefill_flops(SHAPE, PROMPT)
+        + 2 * decode_flops(SHAPE, PROMPT, 4)
+        + forward_flops(SHAPE, 14, 16)  # the last token of the parent, and two that were forced
+        + decode_flops(SHAPE, 16, 3)
+    )
+    scoring = (
+        prefill_flops(SCORER.architecture, PROMPT)
+        + 2 * forward_flops(SCORER.architecture, 11, 14)
+        + forward_flops(SCORER.architecture, 15, 19)
+    )
+    assert cost.flops == pytest.approx(generating + scoring)
+    assert cost.num_output_tokens == 4 + 4 + 3
+
+
+def test_a_chain_in_steps_costs_what_it_costs_in_one():
+    whole = forest_costs(traces([("0", True, 0, 12, np.nan)]), samples(1, [12]), [MODEL], None)
+    steps = [
+        ("0", False, 0, 4, np.nan),
+        ("0.0", False, 0, 4, np.nan),
+        ("0.0.0", True, 0, 4, np.nan),
+    ]
+    parts = forest_costs(traces(steps), samples(1, [12]), [MODEL], None)
+    assert parts["flops"].tolist() == pytest.approx(whole["flops"].tolist())
+
+
+def test_scores_want_a_scorer():
+    with pytest.raises(ValueError, match="no scorer"):
+        forest_costs(traces([("0", True, 0, 4, 14.0)]), samples(1, [4]), [MODEL], None)
+
+
+def test_scores_of_steps_give_a_best_of_each_kind_and_cost_extra():
+    table = samples(4, [5, 6, 7, 8]).assign(
+        score=[0.9, 0.2, 0.5, 0.4],
+        step_scores=[[0.1, 0.9], [0.9, 0.2], [0.5, 0.5], [0.8, 0.4]],
+    )
+    (scored,) = fold(table, [MODEL], Pricing(), scorer=SCORER)
+    assert set(scored.scores) == {"last", "min", "product", "mean"}
+    assert scored.scores["min"].score_S.tolist() == [0.1, 0.2, 0.5, 0.4]
+    assert scored.scores["product"].score_S == pytest.approx([0.09, 0.18, 0.25, 0.32])
+    assert scored.scoring["inference_flops"].prompt_P[0] > 0
+    assert not fold(table.drop(columns=["score"]), [MODEL], Pricing())[0].scores
