@@ -123,9 +123,10 @@ class Bubblewrap:
                 "--unshare-uts",
                 *users,
             ),
-            *("--unshare-cgroup-try", "--die-with-parent", "--new-session", *binds, *devices),
-            *("--size", str(limits.scratch_mib << 20), "--tmpfs", "/tmp", "--remount-ro", "/"),
-            *("--chdir", "/tmp", "--"),
+            *("--unshare-cgroup-try", "--die-with-parent", "--new-session"),
+            # First the scratch folder, lest it hide an interpreter or a package that is below /tmp.
+            *("--size", str(limits.scratch_mib << 20), "--tmpfs", "/tmp", *binds, *devices),
+            *("--remount-ro", "/", "--chdir", "/tmp", "--"),
         )
 
     def bounds(self, files: Files, limits: Limits) -> Bounds:  # noqa: ARG002 - one shape for all
@@ -186,7 +187,8 @@ def _is_root() -> bool:
 
 def _spare_uid() -> int | None:
     """A user that nobody is, another one for every box, so that each counts its own threads; None: there is none."""
-    ranges = [tuple(map(int, line.split())) for line in open("/proc/self/uid_map")]  # noqa: SIM115
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    ranges = [tuple(map(int, line.split())) for line in lines]
     first, last = max((inside, inside + count) for inside, _, count in ranges)
     first = max(first, last // 2)
     return first + secrets.randbelow(last - first - 1) if last - first > 1 else None

@@ -105,7 +105,7 @@ class Program:
         except (ClosedError, NotPlainError) as error:
             return self.leave(str(error))
         except MemoryError:
-            return self.leave("what it gives needs too much memory")
+            return self.leave("out of memory")
 
     def leave(self, why: str) -> NoReturn:
         self.gone = why
@@ -186,7 +186,8 @@ def judged(program: Program, part: dict[str, Any]) -> tuple[str, str]:
     except BaseException as error:  # noqa: BLE001 - whatever the tests find
         if program.gone is None:
             is_ours = isinstance(error, ImportError) and error not in program.errors
-            return ("broken" if is_ours else "failed"), _where(error, part["source"])
+            what = str(error) if error in program.errors else told(error)
+            return ("broken" if is_ours else "failed"), f"{what}{_where(error, part['source'])}"
     if program.gone is not None:
         return "failed", program.gone
     if not program.num_calls:
@@ -218,15 +219,14 @@ def _run(program: Program, part: dict[str, Any], space: dict[str, Any]) -> None:
 
 
 def _where(error: BaseException, tests: str) -> str:
-    """The line of the tests that found the fault, and what it was."""
+    """The line of the tests that found the fault."""
     trace, line = error.__traceback__, 0
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "<tests>":
             line = trace.tb_lineno
         trace = trace.tb_next
     lines = tests.splitlines()
-    shown = lines[line - 1].strip()[:160] if 0 < line <= len(lines) else ""
-    return " ".join(f"{told(error)} in: {shown}".split()) if shown else told(error)
+    return f" in: {' '.join(lines[line - 1].split())[:160]}" if 0 < line <= len(lines) else ""
 
 
 if __name__ == "__main__":

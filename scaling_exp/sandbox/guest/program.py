@@ -108,7 +108,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 def told(error: BaseException) -> str:
     """An error in one line."""
     try:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
     except BaseException:  # noqa: BLE001 - even its text is a model's
         text = "an error that has no text"
     return " ".join(text.split())[:MAX_CHARS]

@@ -165,7 +165,7 @@ FREE = {**_files, **_memory, **_process}
 
 IOCTL, FCNTL, SENDTO, SOCKETPAIR = (16, 29), (72, 25), (44, 206), (53, 199)
 CLONE, KILL_CALL, TGKILL, PRLIMIT64 = (56, 220), (62, 129), (234, 131), (302, 261)
-TERMINAL_OR_CLOSE_ON_EXEC = (0x5401, 0x5413, 0x541B, 0x5450, 0x5451)
+IS_TERMINAL_OR_FLAGS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 DUP_FLAGS_LOCKS = (0, 1, 2, 3, 4, 5, 6, 7, 1030)
 """Of fcntl; not among them is whom a file sends which signal."""
 THREAD = (0x3D0F00, 0x7D0F00)
@@ -198,7 +198,7 @@ def _program(machine: str, pid: int) -> list[Instruction]:
         if number is not None:
             program += [(JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, ALLOW)]
     conditional: dict[tuple[int, int], Sequence[Condition]] = {
-        IOCTL: [(2, TERMINAL_OR_CLOSE_ON_EXEC)],
+        IOCTL: [(2, IS_TERMINAL_OR_FLAGS)],
         FCNTL: [(2, DUP_FLAGS_LOCKS)],
         SENDTO: [(8, (0,)), (9, (0,))],
         SOCKETPAIR: [(0, (AF_UNIX,))],
