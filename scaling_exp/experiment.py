@@ -87,7 +87,7 @@ class Experiment:
 
     @property
     def pool_store(self) -> Store:
-        return Store(FilePath(self.store))
+        return Store.at(self.store)
 
     @property
     def folder(self) -> RunFolder:
@@ -120,7 +120,7 @@ def run(experiment: Experiment, command: str) -> Finished:
     check_limits(experiment)
     recorder = Recorder(folder, experiment.run_id, command, experiment.limits)
     view = View(experiment.tracking, folder, experiment.config)
-    with view, folder.locked(), recorder:
+    with folder.locked(), view, recorder:
         store.recover()
         seen = store.parts()
         surveys = survey_pool(experiment)
@@ -243,13 +243,18 @@ def _all_facts(experiment: Experiment) -> list[ModelFacts]:
 def spending_of(experiment: Experiment, recorder: Recorder) -> Spending:
     """Nothing yet in this session. Raises UserError when earlier ones left nothing to spend."""
     recorder.check()
-    num_gpus = sum(bundle.get("GPU", 0.0) for bundle in experiment.engine.bundles)
     return Spending(
         {each.name: each for each in _all_facts(experiment)},
         experiment.analysis.pricing,
-        accelerators_per_replica=max(1, round(num_gpus)),
+        accelerators_per_replica(experiment),
         before=recorder.before,
     )
+
+
+def accelerators_per_replica(experiment: Experiment) -> int:
+    """GPUs; without any, what an engine runs on counts as one."""
+    num_gpus = sum(bundle.get("GPU", 0.0) for bundle in experiment.engine.bundles)
+    return max(1, round(num_gpus))
 
 
 def _keep(journal: Journal, spending: Spending, draws: bytes, num_draws: int) -> None:

@@ -10,7 +10,7 @@ Axes: P problems, S draws.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
@@ -24,10 +24,14 @@ from rich.table import Table
 
 from scaling_exp.analysis.cost import decode_flops, prefill_flops
 from scaling_exp.analysis.estimators import FloatArray, IntArray, Votes, plurality
+from scaling_exp.analysis.ledger import seconds_per_output_token
 from scaling_exp.analysis.significance import WORST_CASE, Criterion, Spread, of_values, paired
-from scaling_exp.experiment import Experiment, survey_pool
+from scaling_exp.experiment import Experiment, accelerators_per_replica, check_limits, survey_pool
 from scaling_exp.generation import Bound
 from scaling_exp.grading import Grading
+from scaling_exp.spending import Spent
+from scaling_exp.state import State
+from scaling_exp.store import Store
 from scaling_exp.survey import Survey
 from scaling_exp.tables import Grades
 from scaling_exp.tasks import Task
@@ -43,18 +47,22 @@ POINTS = (5, 2, 1)
 def plan(experiment: Experiment) -> str:
     """What it would resolve, by strategy, and what it would draw, with one row a model and a total. Raises UserError
     as `run` would."""
+    check_limits(experiment)
+    experiment.pool_store.take()
     surveys = survey_pool(experiment)
     text = StringIO()
     console = Console(width=110, file=text)
     if len(surveys) > 1:
         console.print(resolution(experiment, surveys))
     console.print(costs(experiment, surveys))
+    for line in against_limits(experiment, surveys):
+        console.print(line, highlight=False)
     return text.getvalue()
 
 
 def costs(experiment: Experiment, surveys: Sequence[Survey]) -> Table:
     """One row a model and a total."""
-    speeds = known_speeds(FilePath(experiment.store))
+    speeds = known_speeds(experiment.pool_store.root)
     table = Table(title=f"{experiment.run_id}: what `run` would draw", title_justify="left")
     for column in ("model", "in the pool", "to draw, at most", "output tokens", "FLOPs", "seconds"):
         table.add_column(column, justify="left" if column == "model" else "right")
@@ -82,6 +90,71 @@ def costs(experiment: Experiment, surveys: Sequence[Survey]) -> Table:
         "all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2]:,.0f}", f"{totals[3]:.2e}", ""
     )
     return table
+
+
+def against_limits(experiment: Experiment, surveys: Sequence[Survey]) -> list[str]:
+    """Of each limit that is set, whether the run would reach it."""
+    limits = experiment.limits
+    state = State.read(experiment.folder)
+    spent = state.spent if state else Spent()
+    flops, dollars, seconds = (
+        _sum(each) for each in zip(*_expected(experiment, surveys), strict=True)
+    )
+    wanted = (
+        ("limits.dollars", limits.dollars, spent.dollars, dollars),
+        ("limits.flops", limits.flops, spent.flops, flops),
+        ("limits.wall", limits.wall_seconds, spent.wall_seconds, seconds),
+    )
+    return [
+        f"{key}={limits.told(key)} {_compared(limit, so_far or 0.0, more)}"
+        for key, limit, so_far, more in wanted
+        if limit is not None
+    ]
+
+
+def _compared(limit: float, so_far: float, more: float | None) -> str:
+    if more is None:
+        return "cannot be compared: no earlier run in the store tells how fast every model draws"
+    parts = (
+        f"{so_far / limit:.0%} are spent, and the draws would take {more / limit:.0%} more, at most"
+    )
+    if so_far + more < limit:
+        return f"is enough: {parts}"
+    return f"would be reached, and the run would stop before its end: {parts}"
+
+
+def _expected(
+    experiment: Experiment, surveys: Sequence[Survey]
+) -> Iterator[tuple[float | None, float | None, float | None]]:
+    """FLOPs, dollars and seconds of every model's draws; None where neither a price nor an earlier run tells."""
+    pricing, store = experiment.analysis.pricing, experiment.pool_store
+    speeds = known_speeds(store.root)
+    seconds_per_token = known_seconds_per_token(store, accelerators_per_replica(experiment))
+    for mine in surveys:
+        facts, length = mine.model.facts, expected_length(experiment, mine)
+        tokens = int(mine.num_missing_P.sum()) * length
+        dollars, rate = None, pricing.dollars_per_second
+        if (tariff := pricing.tariff(facts.name, facts.hosted_as)) is not None:
+            read = sum(
+                int(num) * len(prompt)
+                for num, prompt in zip(mine.num_missing_P, mine.prompted.prompts, strict=True)
+            )
+            dollars = tariff.dollars(input=read, output=tokens)
+        elif rate is not None and facts.name in seconds_per_token:
+            dollars = rate * tokens * seconds_per_token[facts.name]
+        speed = speeds.get(facts.name)
+        yield expected_flops(mine, length), dollars, tokens / speed if speed else None
+
+
+def expected_length(experiment: Experiment, mine: Survey) -> float:
+    """Output tokens of a draw: the mean of what is known, else the longest that a strategy allows."""
+    longest = max(each.max_new_tokens for each in experiment.strategies.values())
+    return mean_length(mine) or longest
+
+
+def _sum(parts: Sequence[float | None]) -> float | None:
+    known = [each for each in parts if each is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 def resolution(experiment: Experiment, surveys: Sequence[Survey]) -> Table:
@@ -245,6 +318,15 @@ def expected_flops(surveyed: Survey, length: float) -> float:
         one = float(decode_flops(architecture, num_prompt, round(length)))
         total += int(surveyed.num_missing_P[at]) * one
     return total
+
+
+def known_seconds_per_token(store: Store, accelerators: int) -> dict[str, float]:
+    """Accelerator seconds of an output token of each model, in the latest run that drew from it."""
+    seconds: dict[str, float] = {}
+    runs = [each for each in store.runs() if each.has_table("engines")]
+    for run in sorted(runs, key=lambda each: (each.path / "engines.parquet").stat().st_mtime):
+        seconds |= seconds_per_output_token(run.read_table("engines").to_pandas(), accelerators)
+    return seconds
 
 
 def known_speeds(store: FilePath) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """A Ray cluster that is running, through its Jobs API: the dashboard's address is all that is needed of it.
 
 The driver runs on the cluster's head. Ray keeps the job's command, its working directory and the passed variables *with
-their values* in the memory of the head (and in Redis where the head is fault tolerant), and tells them to whoever holds
-the cluster's token; its dashboard shows a browser the names alone.
+their values* in the memory of the head (in Redis too, where the head is fault tolerant), writes the values into
+`runtime_env_agent.log` on every node, and tells them to whoever holds the cluster's token; a browser sees names alone.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from scaling_exp.cluster import Cluster
 
 EXCLUDE = ("/runs", "/outputs", "/data", "/wandb", ".git", ".venv", "venv", "__pycache__", ".env")
+TALKATIVE = ("modules.dashboard_sdk", "modules.job.sdk", "utils")
+"""Modules of Ray's client that tell of every step."""
 REACH_SECONDS = 10.0
 STOP_SECONDS = "60"
 """What Ray gives a driver to seal what has come back; its own default is 3."""
@@ -104,6 +106,11 @@ class RayJobs:
             ) from error
 
     def send(self, shipment: Shipment) -> str:
+        if self.pass_environment:
+            print(
+                f"note: Ray keeps {', '.join(self.pass_environment)} with their values, and in logs of its nodes",
+                file=sys.stderr,
+            )
         environment = {**passed(self.pass_environment), **shipment.environment}
         environment["RAY_JOB_STOP_WAIT_TIME_S"] = STOP_SECONDS
         run = [self.python, "-m", "scaling_exp", "run", *shipment.elsewhere]
@@ -151,7 +158,8 @@ class RayJobs:
         from ray.job_submission import JobSubmissionClient
 
         self._reach()
-        logging.getLogger("ray.dashboard.modules").setLevel(logging.WARNING)
+        for name in TALKATIVE:
+            logging.getLogger(f"ray.dashboard.{name}").setLevel(logging.WARNING)
         kept = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
         try:
             with patch.dict(os.environ, kept, clear=True):
