@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from scaling_exp.analysis import Analysis
     from scaling_exp.dispatch import SetAside
+    from scaling_exp.store import RunFolder
     from scaling_exp.submission import Target
 
 USAGE = """\
@@ -113,12 +114,19 @@ def run(arguments: list[str]) -> None:
                 file=sys.stderr,
             )
             sys.exit(LIMITED)
-        print("\n".join([*said(finished.analysis), "", f"report: {finished.page}"]))
+        told = where(experiment.folder, finished.page)
+        print("\n".join([*said(finished.analysis), "", *told]))
         if finished.set_aside:
             print(f"\n{_without(finished.set_aside)}\n  {command}", file=sys.stderr)
             sys.exit(INCOMPLETE)
 
     compose("config", arguments, "run", task)
+
+
+def where(folder: RunFolder, page: FilePath) -> list[str]:
+    """Lines that tell where a report is: on this machine, and in the store if that is elsewhere."""
+    places = dict.fromkeys([str(page), folder.url(page)])
+    return [f"{head:<8}{place}" for head, place in zip(("report:", ""), places, strict=False)]
 
 
 def raised(command: str, key: str) -> str:
@@ -236,7 +244,9 @@ def _job(verb: str, arguments: list[str]) -> tuple[str, Target, str]:
     names = [each for each in arguments if "=" not in each]
     if len(names) != 1 or names[0].startswith("-"):
         print(f"usage: python -m scaling_exp {verb} JOB [cluster=...]\n\n{JOB_USAGE[verb]}")
-        print("Of what was sent from another machine say where: cluster=ray cluster.dashboard=...\n")
+        print(
+            "Of what was sent from another machine say where: cluster=ray cluster.dashboard=...\n"
+        )
         _show(of_jobs(jobs()[:10]))
         sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
     overrides = [each for each in arguments if "=" in each]
@@ -301,7 +311,7 @@ def _status(name: str, options: Mapping[str, str]) -> None:
     from scaling_exp.status import look, seconds_of
     from scaling_exp.store import Store
 
-    store = Store(FilePath(options.get("store", "runs")))
+    store = Store.at(options.get("store", "runs"))
     shown, may_change = look(name, store)
     if "watch" not in options:
         _show(shown)
@@ -384,8 +394,10 @@ def report(arguments: list[str]) -> None:
         from scaling_exp.report import redraw
         from scaling_exp.store import RunFolder
 
-        analysis, page = redraw(RunFolder(FilePath(arguments[0])), changed)
-        print("\n".join([*said(analysis), "", f"report: {page}"]))
+        folder = RunFolder.at(arguments[0])
+        analysis, page = redraw(folder, changed)
+        print("\n".join([*said(analysis), "", *where(folder, page)]))
+        folder.send()
 
     def task(node: DictConfig) -> None:
         from scaling_exp.config import changed_analysis
@@ -412,9 +424,9 @@ def _regrade(arguments: list[str], changes: list[str]) -> None:
     from scaling_exp.store import RunFolder
     from scaling_exp.types import UserError
 
-    if not arguments or not FilePath(arguments[0]).is_dir():
+    folder = RunFolder.at(arguments[0]) if arguments else None
+    if folder is None or not folder.path.is_dir():
         raise UserError("report wants a run's folder first, before --regrade")
-    folder = RunFolder(FilePath(arguments[0]))
     task = OmegaConf.merge({"task": dict(task_config_of(folder))}, OmegaConf.from_dotlist(changes))
     config = OmegaConf.to_container(task)
     assert isinstance(config, dict)
@@ -432,8 +444,8 @@ outputs/compare-HASH."""
 def compare(arguments: list[str]) -> None:
     """Put runs side by side."""
     outputs = [each.removeprefix("output=") for each in arguments if each.startswith("output=")]
-    folders = [FilePath(each) for each in arguments if not each.startswith("output=")]
-    if len(folders) < 2 or any(str(each).startswith("-") for each in folders):
+    folders = [each for each in arguments if not each.startswith("output=")]
+    if len(folders) < 2 or any(each.startswith("-") for each in folders):
         print(COMPARE_USAGE)
         sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
 
@@ -443,11 +455,12 @@ def compare(arguments: list[str]) -> None:
         from scaling_exp.report.comparison import compare_runs
         from scaling_exp.store import RunFolder
 
-        names = " ".join(sorted(str(each.resolve()) for each in folders))
+        runs = [RunFolder.at(each) for each in folders]
+        names = " ".join(sorted(str(each.path.resolve()) for each in runs))
         output = (
             outputs[-1] if outputs else f"outputs/compare-{sha256(names.encode()).hexdigest()[:8]}"
         )
-        comparison, page = compare_runs([RunFolder(each) for each in folders], FilePath(output))
+        comparison, page = compare_runs(runs, FilePath(output))
         print("\n".join([*comparison.sentences, "", f"report: {page}"]))
 
     telling_mistakes(work)
@@ -475,7 +488,7 @@ def dashboard(arguments: list[str]) -> None:
         from scaling_exp.tracking.cards import Cards
         from scaling_exp.tracking.dashboard import Place, Shown, save, spec
 
-        folder = RunFolder(FilePath(folders[0]))
+        folder = RunFolder.at(folders[0])
         analysis, manifest = analysed(folder)
         place = Place.of(folder, manifest["config"], options)
         shown = Shown(Cards(folder, analysis, manifest["config"]).all())
@@ -514,7 +527,9 @@ def import_data(arguments: list[str]) -> None:
             return
         command = shlex.join(["python", "-m", "scaling_exp", "import", *arguments])
         folder = write(wanted, imported, command)
-        print(f"\nimported: {folder.path}\n  python -m scaling_exp report {folder.path}")
+        print(
+            f"\nimported: {folder.path}\n  python -m scaling_exp report {folder.url(folder.path)}"
+        )
 
     # The path does not go through Hydra, which would read quotes, commas and '=' in it.
     files = [each for each in arguments[:1] if FilePath(each).exists() or each[0] != "-"]

@@ -235,18 +235,18 @@ def look(name: str, store: Store) -> tuple[RenderableType, bool]:
     store), a job, the folder of a store, or nothing for the store itself. Raises UserError."""
     if not name:
         return overview(store), True
-    for folder in (RunFolder(FilePath(name)), store.run(name)):
+    for folder in (RunFolder.at(name), store.run(name).take()):
         if any(folder.read_text(f"{each}.json") is not None for each in ("state", "manifest")):
             return detail(folder), not Seen.of(folder).is_over
-    if FilePath(name).is_dir():
-        return overview(Store(FilePath(name))), True
+    if "://" in name or FilePath(name).is_dir():
+        return overview(Store.at(name)), True
     if "/" in name:
         raise UserError(
             f"{name} is no run and no store; without a name `status` lists the runs of a store"
         )
     job = Job.read(name)
     state = target_of(job).state(job.handle)
-    return of_job(job, state, Store(FilePath(job.store))), state not in ENDED
+    return of_job(job, state, Store.at(job.store)), state not in ENDED
 
 
 def seconds_of(watch: str) -> float:

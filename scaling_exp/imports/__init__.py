@@ -19,7 +19,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path as FilePath
 from typing import Any
 
 from scaling_exp.environment import describe_environment
@@ -108,7 +107,7 @@ def write(wanted: Import, imported: Imported, command: str) -> RunFolder:
 
     Raises StoreError when it cannot be written.
     """
-    folder = Store(FilePath(wanted.store)).run(imported.run_id)
+    folder = Store.at(wanted.store).run(imported.run_id)
     with folder.locked():
         for name, table in imported.measured.tables.items():
             folder.write_table(name, table)

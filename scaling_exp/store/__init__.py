@@ -15,7 +15,7 @@ asks for it next. Between two Parquet parts draws go to a journal (an Arrow stre
 
 from scaling_exp.store.draws import DRAWS, Draw, Known, draw_key, encode, sampling_json, stream_of
 from scaling_exp.store.files import StoreError
-from scaling_exp.store.folder import RunFolder, Store
+from scaling_exp.store.folder import RunFolder, Store, folder_of
 from scaling_exp.store.journal import Journal
 from scaling_exp.store.parts import KNOWN_COLUMNS, Index, Pool, completions, known_by_root
 from scaling_exp.store.sources import Pooled, Replay
@@ -36,6 +36,7 @@ __all__ = [
     "completions",
     "draw_key",
     "encode",
+    "folder_of",
     "known_by_root",
     "sampling_json",
     "stream_of",

@@ -16,6 +16,10 @@ class StoreError(UserError):
     """The store cannot be used as it is; the message says what to do."""
 
 
+class Unreachable(StoreError):
+    """A bucket did not do what it was asked; the message says why, and what to look at."""
+
+
 @contextmanager
 def writing(what: FilePath) -> Iterator[None]:
     """Turn a failure to write into StoreError: nearly always a full disk, and never a loss of what was acknowledged."""

@@ -4,28 +4,56 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scaling_exp.store import mirror
+from scaling_exp.store.elsewhere import HERE, Elsewhere
 from scaling_exp.store.files import StoreError, locked_if_free, replacing, writing
 from scaling_exp.store.journal import Journal, whole_batches
-from scaling_exp.store.parts import Pool, seal, sealed_parts, sealing, set_aside_torn
+from scaling_exp.store.objects import Address
+from scaling_exp.store.parts import Pool, seal, sealed_parts, sealing, set_aside_torn, settle
+
+
+def folder_of(where: str) -> FilePath:
+    """The folder of this machine in which a store is, or is mirrored. Raises StoreError for a URL that cannot be."""
+    if where.startswith("file://"):
+        return FilePath(unquote(urlsplit(where).path))
+    return FilePath(where) if _is_folder(where) else mirror.folder_of(Address.of(where))
+
+
+def _is_folder(where: str) -> bool:
+    return "://" not in where or where.startswith("file://")
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of runs that share one pool of draws."""
+    """A folder of runs that share one pool of draws. Of a store that is elsewhere it is the copy on this machine."""
 
     root: FilePath
+    elsewhere: Elsewhere = HERE
+
+    @classmethod
+    def at(cls, where: str) -> Store:
+        """The store in a folder, or at `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `file://FOLDER`.
+
+        Raises StoreError for another URL.
+        """
+        if _is_folder(where):
+            return cls(folder_of(where))
+        copy = mirror.Mirror.of(where)
+        return cls(copy.root, copy)
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of one run, which need not be there yet."""
-        return RunFolder(self.root / run_id)
+        return RunFolder(self.root / run_id, self.elsewhere)
 
     def pool(self, fingerprint: str) -> Pool:
         """The sealed draws of one model."""
@@ -36,34 +64,52 @@ class Store:
         return frozenset(sealed_parts(self.root))
 
     def recover(self) -> int:
-        """Mend what crashes left: torn parts are set aside, and journals whose writers died become parts.
+        """Bring what others drew, and mend what crashes left: torn parts are set aside, and journals whose writers died
+        become parts.
 
         The number of draws found in journals. Raises StoreError when there is no room to write them.
         """
         if not self.root.is_dir():
             return 0
         with sealing(self.root):
+            self.elsewhere.take_parts()
             set_aside_torn(self.root)
             for leftover in self.root.glob("*/draws/.*.parquet.*"):
                 leftover.unlink()
-        return sum(map(_recovered, sorted(self.root.glob("*/draws/*.journal"))))
+        journals = sorted(self.root.glob("*/draws/*.journal"))
+        num_draws = sum(_recovered(each, self.elsewhere) for each in journals)
+        if num_draws and self.elsewhere is not HERE:
+            print(f"sent {num_draws:,} draws that a driver left in {self.root}", file=sys.stderr)
+        return num_draws
+
+    def take(self) -> None:
+        """Bring the draws that other machines have sealed, and what their runs say of themselves."""
+        if self.elsewhere is not HERE:
+            with sealing(self.root):
+                self.elsewhere.take_parts()
+            self.elsewhere.take_runs()
 
     def runs(self) -> list[RunFolder]:
-        """Every run of the store, by name."""
+        """Every run of the store, by name, with what it says of itself."""
+        self.elsewhere.take_runs()
         files = (
             file for name in ("manifest", "state") for file in self.root.glob(f"*/{name}.json")
         )
-        return [RunFolder(each) for each in sorted({file.parent for file in files})]
+        return [self.run(each) for each in sorted({file.parent.name for file in files})]
 
     def drawing(self) -> list[str]:
-        """Runs that another process is drawing for at this moment."""
+        """Runs that another process is drawing for at this moment, as far as this machine can tell."""
         journals = sorted(self.root.glob("*/draws/*.journal"))
         return sorted({each.parent.parent.name for each in journals if _has_writer(each)})
 
 
-def _recovered(journal: FilePath) -> int:
+def _recovered(journal: FilePath, elsewhere: Elsewhere) -> int:
     with locked_if_free(journal) as is_ours:
-        return seal(journal, list(whole_batches(journal)), frozenset()) if is_ours else 0
+        if not is_ours:
+            return 0
+        num_draws = seal(journal, list(whole_batches(journal)), frozenset(), elsewhere)
+        settle(journal, elsewhere)
+    return num_draws
 
 
 def _has_writer(journal: FilePath) -> bool:
@@ -73,9 +119,32 @@ def _has_writer(journal: FilePath) -> bool:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run."""
+    """The files of one run. Of a store that is elsewhere they are the copies on this machine."""
 
     path: FilePath
+    elsewhere: Elsewhere = HERE
+
+    @classmethod
+    def at(cls, where: str) -> RunFolder:
+        """The run at a path, or at a URL, from where its files are brought without its draws. Raises StoreError."""
+        if _is_folder(where):
+            return cls(folder_of(where))
+        url, question, options = where.partition("?")
+        store, _, name = url.rstrip("/").rpartition("/")
+        return Store.at(f"{store}{question}{options}").run(name).take()
+
+    def take(self) -> RunFolder:
+        """The same, with its files brought here."""
+        self.elsewhere.take_run(self.path)
+        return self
+
+    def send(self) -> None:
+        """Bring where the run really is what has changed of its files. Raises Unreachable."""
+        self.elsewhere.send_run(self.path)
+
+    def url(self, file: FilePath) -> str:
+        """Where a file of the run really is."""
+        return self.elsewhere.url(file)
 
     @property
     def manifest(self) -> FilePath:
@@ -141,10 +210,11 @@ class RunFolder:
 
     @property
     def is_locked(self) -> bool:
-        """Whether a process works on it at this moment."""
+        """Whether a process works on it at this moment, on whatever machine."""
         lock = self.path / ".lock"
         with locked_if_free(lock) as is_free:
-            return not is_free and lock.exists()
+            is_held_here = not is_free and lock.exists()
+        return is_held_here or self.elsewhere.is_held(self.path.name)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -157,8 +227,9 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StoreError(f"{self.path} is being written by another process") from None
-            yield
+            with self.elsewhere.held(self.path):
+                yield
 
     def journal(self, surveyed: frozenset[FilePath]) -> Journal:
         """A writer of draws by one who knows what the parts `surveyed` hold; use it as a context."""
-        return Journal(self.path / "draws", surveyed)
+        return Journal(self.path / "draws", surveyed, self.elsewhere)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -23,7 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scaling_exp.store.draws import BILLED, DRAWS, LABELS, Known
-from scaling_exp.store.files import StoreError, locked, replacing
+from scaling_exp.store.elsewhere import HERE, Elsewhere
+from scaling_exp.store.files import StoreError, Unreachable, locked, replacing
 from scaling_exp.types import Billed, Completion, Tokens
 
 ROWS_PER_GROUP = 8192
@@ -50,9 +52,12 @@ def sealing(store: FilePath):
 
 
 def seal(
-    journal: FilePath, batches: Sequence[pa.RecordBatch], surveyed: frozenset[FilePath]
+    journal: FilePath,
+    batches: Sequence[pa.RecordBatch],
+    surveyed: frozenset[FilePath],
+    elsewhere: Elsewhere = HERE,
 ) -> int:
-    """Write a journal's draws as the part of the same name, then remove it; the number of draws it held.
+    """Write a journal's draws as the part of the same name; the number of draws it held. `settle` comes next.
 
     Draws that parts other than `surveyed` hold already are left out. Whatever step a crash comes after, the next
     `seal` of the same journal neither loses nor doubles a draw. Raises StoreError when the part cannot be written.
@@ -62,10 +67,17 @@ def seal(
     store = journal.parent.parent.parent
     with sealing(store):
         if table.num_rows and not part.exists():
+            with suppress(Unreachable):  # then `settle` cannot reach it either, and tells so
+                elsewhere.take_parts()
             others = [each for each in sealed_parts(store) if each not in surveyed]
             write_part(part, _unless_held(table, others))
-        journal.unlink()
     return table.num_rows
+
+
+def settle(journal: FilePath, elsewhere: Elsewhere = HERE) -> None:
+    """Bring the part of a sealed journal where the store really is, and remove the journal. Raises Unreachable."""
+    elsewhere.send_part(journal.with_suffix(".parquet"))
+    journal.unlink()
 
 
 def write_part(part: FilePath, table: pa.Table) -> None:

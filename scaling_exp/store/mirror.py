@@ -1,0 +1,204 @@
+"""A store in a bucket, and its mirror: a folder of this machine that is a store like any other.
+
+All reading and writing is done in the mirror. A part never changes, so one that is here is right; it is fetched once.
+Journals and parts that are not sent yet are in the mirror alone: a journal is removed when its part is in the bucket,
+so one that a killed driver left is sent when a run starts on this machine again. A run's other files are the same here
+and there when their sizes and ages are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path as FilePath
+from uuid import uuid4
+
+from scaling_exp.store.elsewhere import every
+from scaling_exp.store.files import Unreachable, locked, locked_if_free, replacing
+from scaling_exp.store.lease import BEAT_SECONDS, LEASE_SECONDS, Lease, leases
+from scaling_exp.store.objects import Address, Objects, Stat, each_at_once
+from scaling_exp.store.parts import sealed_parts
+
+SPOOL = "SCALING_EXP_SPOOL"
+"""Variable that names the folder of mirrors."""
+SEAL_SECONDS = 60.0
+PART = re.compile(r"[^/]+/draws/[^/.][^/]*\.parquet")
+ABOUT_RUN = re.compile(r"[^/]+/(manifest\.json|state\.json|engines\.parquet)")
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Where a store in a bucket is on this machine; an `Elsewhere`."""
+
+    root: FilePath
+    objects: Objects
+    seal_seconds: float = SEAL_SECONDS
+
+    @classmethod
+    def of(cls, url: str) -> Mirror:
+        """The mirror of a store's URL, made where there is none. Raises StoreError."""
+        address = Address.of(url)
+        root = folder_of(address)
+        root.mkdir(parents=True, exist_ok=True)
+        return cls(root, Objects.at(address))
+
+    # Parts
+
+    def take_parts(self) -> None:
+        # In this order: what is here without a journal was in the bucket before it is listed.
+        sent = [each for each in sealed_parts(self.root) if not _journal(each).exists()]
+        listed = {
+            name: stat for name, stat in self.objects.listing().items() if PART.fullmatch(name)
+        }
+        for part in sent:
+            if self._name(part) not in listed:
+                part.rename(part.with_suffix(".gone"))
+                warnings.warn(
+                    f"{self.url(part)} is gone; what it held is in {part.with_suffix('.gone')}",
+                    stacklevel=2,
+                )
+        here = {name: Stat.of(self.root / name) for name in listed}
+        self._fetch(
+            {
+                name: stat
+                for name, stat in listed.items()
+                if (mine := here[name]) is None or mine.size != stat.size
+            }
+        )
+
+    def send_part(self, part: FilePath) -> None:
+        if part.exists():  # all of its draws may have been in others
+            self.objects.put(part, self._name(part))
+
+    # What runs say
+
+    def take_runs(self) -> None:
+        listed = self.objects.listing()
+        about = {name: stat for name, stat in listed.items() if ABOUT_RUN.fullmatch(name)}
+        by_run: dict[str, dict[str, Stat]] = {}
+        for name, stat in about.items():
+            by_run.setdefault(name.split("/")[0], {})[name] = stat
+        each_at_once(self._take, by_run.items())
+
+    def take_run(self, run: FilePath) -> None:
+        self._take(run.name, self._read(run.name))
+
+    def _read(self, run: str) -> dict[str, Stat]:
+        """What a run has there, of the files that others read: those at its top."""
+        listed = self.objects.listing(run)
+        top = re.compile(rf"{re.escape(run)}/[^/.][^/]*")
+        return {name: stat for name, stat in listed.items() if top.fullmatch(name)}
+
+    def _take(self, run: str, listed: dict[str, Stat]) -> None:
+        """Unless a process of this machine works on the run: then the newest is here."""
+        newer = self._newer(listed)
+        if not newer:
+            return
+        lock = self.root / run / ".lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        with locked_if_free(lock) as is_ours:
+            if is_ours:
+                self._fetch(newer)
+
+    def _newer(self, listed: dict[str, Stat]) -> dict[str, Stat]:
+        return {name: stat for name, stat in listed.items() if Stat.of(self.root / name) != stat}
+
+    def send_run(self, run: FilePath) -> None:
+        files = {self._name(file): file for file in _files_of(run)}
+        listed = self.objects.listing(run.name)
+        changed = [name for name, file in files.items() if Stat.of(file) != listed.get(name)]
+        each_at_once(self.objects.put, ((files[name], name) for name in changed))
+        if changed:
+            self._date(files, changed, self.objects.listing(run.name))
+
+    def _date(
+        self, files: dict[str, FilePath], names: Iterable[str], listed: dict[str, Stat]
+    ) -> None:
+        """Make files as old as the objects that they became."""
+        for name in names:
+            here, there = Stat.of(files[name]), listed.get(name)
+            if here and there and here.size == there.size:
+                os.utime(files[name], ns=(there.modified, there.modified))
+
+    @contextmanager
+    def held(self, run: FilePath) -> Iterator[None]:
+        lease = Lease(self.objects, run.name, self._machine())
+        with lease.taken():
+            self._fetch(self._newer(self._read(run.name)))
+            with every(BEAT_SECONDS, partial(self._beat, lease, run, {})):
+                try:
+                    yield
+                except BaseException:
+                    with suppress(Unreachable):  # what happened first is what is told
+                        self.send_run(run)
+                    raise
+                self.send_run(run)
+
+    def _beat(self, lease: Lease, run: FilePath, sent: dict[FilePath, Stat]) -> None:
+        """What is done for a held run every few seconds: its lease is put again, and what it says of itself."""
+        with suppress(Unreachable):  # the next beat may reach it; the end tells what was not sent
+            lease.renew()
+            for file in run.glob("[!.]*.json*"):
+                stat = Stat.of(file)
+                if stat and sent.get(file) != stat:
+                    self.objects.put(file, self._name(file))
+                    sent[file] = stat
+
+    def is_held(self, run: str) -> bool:
+        oldest = 1e9 * (time.time() - LEASE_SECONDS)
+        return any(stat.modified > oldest for stat in leases(self.objects, run).values())
+
+    def url(self, file: FilePath) -> str:
+        return f"{self.objects.address}/{self._name(file)}"
+
+    def _fetch(self, listed: dict[str, Stat]) -> None:
+        wanted = ((name, stat, self.root / name) for name, stat in listed.items())
+        each_at_once(self.objects.fetch, wanted)
+
+    def _name(self, file: FilePath) -> str:
+        return file.relative_to(self.root).as_posix()
+
+    def _machine(self) -> str:
+        """The name of this mirror among all, made at its first run."""
+        file = self.root / ".machine"
+        with locked(self.root / ".naming"):
+            if not file.exists():
+                with replacing(file) as new:
+                    new.write_text(uuid4().hex[:12])
+        return file.read_text()
+
+
+def folder_of(address: Address) -> FilePath:
+    """Where the mirror of a store is: under `SCALING_EXP_SPOOL`, else in the user's cache."""
+    name = sha256(f"{address} {address.endpoint}".encode()).hexdigest()[:8]
+    readable = re.sub(r"[^\w.-]+", "-", address.base)
+    if spool := os.environ.get(SPOOL):
+        return FilePath(spool).expanduser().resolve() / f"{readable}-{name}"
+    cache = FilePath(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return cache / "scaling_exp" / "stores" / f"{readable}-{name}"
+
+
+def _journal(part: FilePath) -> FilePath:
+    return part.with_suffix(".journal")
+
+
+def _files_of(run: FilePath) -> Iterator[FilePath]:
+    """A run's own files: no draws, which are sent as they are sealed, and nothing hidden."""
+    for folder, folders, files in os.walk(run):
+        folders[:] = [
+            each
+            for each in folders
+            if not each.startswith(".") and not (each == "draws" and folder == str(run))
+        ]
+        for each in files:
+            file = FilePath(folder, each)
+            if not each.startswith(".") and file.is_file() and not file.is_symlink():
+                yield file
