@@ -49,6 +49,7 @@ TRACES = pa.schema(
     [
         *((name, pa.string()) for name in ("model", "strategy", "problem", "path")),
         ("is_accepted", pa.bool_()),
+        ("num_prefix_tokens", pa.int32()),
         ("num_forced_tokens", pa.int32()),
         ("num_output_tokens", pa.int32()),
         ("score", pa.float64()),
@@ -236,6 +237,7 @@ class Replayed:
                 for (_, mine), leaves in zip(nodes, accepted, strict=True)
                 for node in mine
             ],
+            [len(node.prefix) for _, mine in nodes for node in mine],
             [len(node.forced) for _, mine in nodes for node in mine],
             [node.completion.num_output_tokens for _, mine in nodes for node in mine],
             *_scores([each.forest.scores.get(node.path) for each, mine in nodes for node in mine]),

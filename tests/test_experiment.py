@@ -3,6 +3,7 @@
 import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from math import log
 from pathlib import Path
 from random import Random
 
@@ -17,8 +18,10 @@ from scaling_exp.engines.simulated import Simulated
 from scaling_exp.experiment import Experiment, run
 from scaling_exp.models import Model
 from scaling_exp.plan import plan
+from scaling_exp.scorers import Labels
 from scaling_exp.store import Store, StoreError
 from scaling_exp.strategies import AdaptiveVoting, Greedy, ParallelSampling
+from scaling_exp.strategies.tree import Beam, Steps
 from scaling_exp.tasks import SumsAndProducts
 from scaling_exp.tasks.arithmetic import Level
 from scaling_exp.tracking import Disabled
@@ -212,3 +215,51 @@ def test_a_full_disk_ends_a_run_with_one_line_and_the_next_goes_on(tmp_path):
     run(made, "command")
     assert len(keys(tmp_path)) == len(set(keys(tmp_path))) == 2 * 6 * (1 + 64)
     assert sum(made.folder.read_table("engines")["num_draws"].to_pylist()) == 2 * 6 * 65 - num_kept
+
+
+def judge(prefix, labels):
+    """What a scorer says of a prefix: always the same for the same."""
+    return tuple(log(Random(f"{prefix} {label}").uniform(0.01, 0.99)) for label in labels)
+
+
+def scored(store, **changes):
+    """An experiment with a search and a best-of-N, scored by the smallest model of the ladder."""
+    engine = Simulated(16, 0.01, 0.001, respond, judge=judge)
+    steps = Steps(Sampling(max_tokens=3), max_steps=4, max_tokens=8)
+    strategies = {
+        "best_of": ParallelSampling(4, SAMPLED, is_scored=True),
+        "beam": Beam(4, steps, branch=2),
+    }
+    scorer = Labels(str(SHIPPED / "4K-1.0M"), good="1", bad="0")
+    changes = {"engine": engine, "strategies": strategies, "scorer": scorer} | changes
+    return experiment(store, **changes)
+
+
+def test_scores_are_drawn_once_kept_and_replayed(tmp_path):
+    made = scored(tmp_path)
+    run(made, "command")
+    before = tables(made)
+    assert len(keys(tmp_path)) == len(set(keys(tmp_path)))
+    samples = before["samples"].to_pandas()
+    assert samples["score"].between(0, 1).all()
+    deep = before["traces"].to_pandas().query("strategy == 'beam' and score.notna()")
+    assert (deep["num_scored_tokens"] > deep["num_prefix_tokens"]).all()
+    num_started = made.cluster.num_started
+    run(made, "command")
+    assert made.cluster.num_started == num_started
+    assert all(table.equals(before[name]) for name, table in tables(made).items())
+
+
+def test_scores_of_samples_that_are_known_are_all_that_is_drawn(tmp_path):
+    plain = scored(tmp_path, strategies={"best_of": ParallelSampling(4, SAMPLED)}, scorer=None)
+    run(plain, "command")
+    num_before = len(keys(tmp_path))
+    made = scored(tmp_path, strategies={"best_of": ParallelSampling(4, SAMPLED, is_scored=True)})
+    run(made, "command")
+    fingerprints = {
+        key
+        for file in sorted(Path(tmp_path).glob("*/draws/*.parquet"))
+        for key in pq.read_table(file)["fingerprint"].to_pylist()
+    }
+    assert len(fingerprints) == 3
+    assert num_before < len(keys(tmp_path)) <= num_before + 2 * 6 * 4

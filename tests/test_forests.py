@@ -13,11 +13,12 @@ SHAPE = Architecture(1000, 900, 800, 2, 4, 8)
 MODEL = ModelFacts("m", SHAPE, 1e6)
 SCORER = ModelFacts("scorer", Architecture(500, 400, 300, 1, 2, 8), 1e6)
 PROMPT = 10
+COUNTED = ("prefix", "forced", "output", "scored")
 
 
 def traces(rows):
-    """(path, is accepted, forced, written, scored) of one forest."""
-    names = ["path", "is_accepted", "num_forced_tokens", "num_output_tokens", "num_scored_tokens"]
+    """(path, is accepted, given, forced, written, scored) of one forest."""
+    names = ["path", "is_accepted", *(f"num_{name}_tokens" for name in COUNTED)]
     table = pd.DataFrame(rows, columns=names)
     table["key"] = [f"k{at}" for at in range(len(table))]
     return table.assign(model="m", strategy="s", problem="p")
@@ -44,7 +45,7 @@ def samples(num_samples, written):
 
 
 def test_samples_alone_cost_what_samples_cost():
-    drawn = traces([(str(at), True, 0, 5 + at, np.nan) for at in range(4)])
+    drawn = traces([(str(at), True, 10, 0, 5 + at, np.nan) for at in range(4)])
     table = samples(4, [5, 6, 7, 8])
     costs = forest_costs(drawn, table, [MODEL], None)
     (plain,) = fold(table, [MODEL], Pricing())
@@ -57,9 +58,9 @@ def test_samples_alone_cost_what_samples_cost():
 def test_pruned_branches_forced_tokens_and_scores_are_charged():
     drawn = traces(
         [
-            ("0", False, 0, 4, 14.0),
-            ("1", False, 0, 4, 14.0),  # pruned
-            ("0.0", True, 2, 3, 19.0),
+            ("0", False, 10, 0, 4, 14.0),
+            ("1", False, 10, 0, 4, 14.0),  # pruned
+            ("0.0", True, 16, 2, 3, 19.0),
         ]
     )
     (cost,) = forest_costs(drawn, samples(1, [9]), [MODEL], SCORER).itertuples()
@@ -79,19 +80,27 @@ def test_pruned_branches_forced_tokens_and_scores_are_charged():
 
 
 def test_a_chain_in_steps_costs_what_it_costs_in_one():
-    whole = forest_costs(traces([("0", True, 0, 12, np.nan)]), samples(1, [12]), [MODEL], None)
+    whole = forest_costs(traces([("0", True, 10, 0, 12, np.nan)]), samples(1, [12]), [MODEL], None)
     steps = [
-        ("0", False, 0, 4, np.nan),
-        ("0.0", False, 0, 4, np.nan),
-        ("0.0.0", True, 0, 4, np.nan),
+        ("0", False, 10, 0, 4, np.nan),
+        ("0.0", False, 14, 0, 4, np.nan),
+        ("0.0.0", True, 18, 0, 4, np.nan),
     ]
     parts = forest_costs(traces(steps), samples(1, [12]), [MODEL], None)
     assert parts["flops"].tolist() == pytest.approx(whole["flops"].tolist())
 
 
+def test_an_end_that_was_cut_off_is_written_and_never_read():
+    """Positions 11..13 are fed while 4 tokens are written; the fourth gives way to two that are forced."""
+    steps = [("0", False, 10, 0, 4, np.nan), ("0.0", True, 15, 2, 3, np.nan)]
+    (cost,) = forest_costs(traces(steps), samples(1, [8]), [MODEL], None).itertuples()
+    fed = forward_flops(SHAPE, 1, 10 + 3) + forward_flops(SHAPE, 14, 15 + 2)
+    assert cost.flops == pytest.approx(fed)
+
+
 def test_scores_want_a_scorer():
     with pytest.raises(ValueError, match="no scorer"):
-        forest_costs(traces([("0", True, 0, 4, 14.0)]), samples(1, [4]), [MODEL], None)
+        forest_costs(traces([("0", True, 10, 0, 4, 14.0)]), samples(1, [4]), [MODEL], None)
 
 
 def test_scores_of_steps_give_a_best_of_each_kind_and_cost_extra():

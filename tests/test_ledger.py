@@ -16,7 +16,12 @@ MODELS = [ModelFacts("small", SHAPE, 1), ModelFacts("unused", SHAPE, 1)]
 
 def traced(*rows: tuple[str, str, bool, int, int, str]) -> pd.DataFrame:
     names = ["strategy", "path", "is_accepted", "num_forced_tokens", "num_output_tokens", "key"]
-    return pd.DataFrame(rows, columns=names).assign(model="small", problem="p")
+    ends, given = {}, []
+    for strategy, path, _, forced, written, _ in rows:
+        given.append(ends.get((strategy, path.rpartition(".")[0]), 10) + forced)
+        ends[strategy, path] = given[-1] + written
+    table = pd.DataFrame(rows, columns=names).assign(num_prefix_tokens=given)
+    return table.assign(model="small", problem="p", num_scored_tokens=float("nan"))
 
 
 def sampled(*rows: tuple[str, str | None, bool, int]) -> pd.DataFrame:
@@ -76,10 +81,18 @@ def test_a_draw_that_one_strategy_drops_and_another_uses_is_not_wasted() -> None
     assert (small["decode"], small["wasted"]) == (flops(11, 14), 0)
 
 
-def test_a_scorer_reads_every_accepted_answer() -> None:
-    traces = traced(("best", "0", True, 0, 5, "a"), ("best", "1", False, 0, 7, "b"))
-    small = ledger(traces, sampled(("a", "1", False, 0)), MODELS, SCORER).iloc[0]
-    assert small["scorer"] == flops(1, 15, SCORER)
+def test_a_scorer_reads_a_prompt_once_and_of_an_answer_what_is_new() -> None:
+    traces = traced(
+        ("search", "0", False, 0, 5, "a"),
+        ("search", "1", False, 0, 5, "b"),
+        ("search", "0.0", True, 0, 4, "c"),
+        ("vote", "0", False, 0, 5, "a"),
+    )
+    traces["num_scored_tokens"] = [15.0, float("nan"), 19.0, float("nan")]
+    small = ledger(traces, sampled(("c", "1", False, 0)), MODELS, SCORER).iloc[0]
+    assert small["scorer"] == flops(1, 19, SCORER)
+    with pytest.raises(ValueError, match="no scorer"):
+        ledger(traces, sampled(("c", "1", False, 0)), MODELS)
 
 
 def test_a_node_without_its_parent_is_refused() -> None:

@@ -30,7 +30,8 @@ KEY = ["model", "key"]
 FOREST = ["model", "strategy", "problem"]
 TRACE_COLUMNS = (
     *FOREST,
-    *("path", "is_accepted", "num_forced_tokens", "num_output_tokens", "key"),
+    *("path", "is_accepted", "key"),
+    *(f"num_{name}_tokens" for name in ("prefix", "forced", "output", "scored")),
 )
 SAMPLE_COLUMNS = (
     *("model", "problem", "answer", "truncated", "num_prompt_tokens", "num_cached_tokens", "key"),
@@ -47,16 +48,16 @@ def ledger(
 
     Prefill and forced tokens are what was read, decode is what was written. A draw is wasted, as
     far as it was written, when no accepted answer goes through it, or when it was cut off before it
-    had an answer. `scorer` reads every accepted answer with its prompt. How much of a prefix was
-    cached was measured for the draws that end an answer; of others, all that came before them in
-    their forest was, and the prompt was not.
+    had an answer. A draw that `scorer` was asked about was read by it once, without what it knew of
+    an ancestor. How much of a prefix was cached was measured for the draws that end an answer; of
+    others, all that came before them in their forest was, and the prompt was not.
     Raises ValueError for a column or a parent that is missing.
     """
     _check("traces", traces, TRACE_COLUMNS)
     _check("samples", samples, SAMPLE_COLUMNS)
-    draws = _draws(Nodes.of(traces, samples), samples)
+    draws = _draws(Nodes.of(traces, samples), samples, scorer)
     rows = [
-        {"model": facts.name, **_parts(facts.architecture, mine, scorer), "num_draws": len(mine)}
+        {"model": facts.name, **_parts(facts.architecture, mine), "num_draws": len(mine)}
         for facts in models
         if len(mine := draws.loc[(draws["model"] == facts.name).to_numpy(bool)])
     ]
@@ -98,8 +99,14 @@ class Nodes:
     parent_N: IntArray
     is_accepted_N: NDArray[np.bool_]
     prompt_N: FloatArray
+    prefix_N: FloatArray
+    """Tokens that the model was given: prompt, what of its ancestors was kept, and what was forced."""
     forced_N: FloatArray
     output_N: FloatArray
+    scored_N: FloatArray
+    """Tokens that a scorer read of the answer so far, prompt included; NaN where it was not asked."""
+    is_first_N: NDArray[np.bool_]
+    """The first of every forest."""
 
     @classmethod
     def of(cls, traces: pd.DataFrame, samples: pd.DataFrame) -> Nodes:
@@ -111,8 +118,11 @@ class Nodes:
             parent_N=_parents(traces),
             is_accepted_N=traces["is_accepted"].to_numpy(bool),
             prompt_N=lengths[_rows_of(traces, prompts, ["model", "problem"])],
+            prefix_N=traces["num_prefix_tokens"].to_numpy(np.float64),
             forced_N=traces["num_forced_tokens"].to_numpy(np.float64),
             output_N=traces["num_output_tokens"].to_numpy(np.float64),
+            scored_N=traces["num_scored_tokens"].to_numpy(np.float64),
+            is_first_N=~traces.duplicated(FOREST).to_numpy(bool),
         )
 
     @cached_property
@@ -128,20 +138,33 @@ class Nodes:
             rows = np.flatnonzero(is_next)
         return generations
 
-    def prefix_N(self) -> FloatArray:
-        """Tokens that the model was given: prompt, ancestors, and what was forced."""
-        prefix_N = self.prompt_N + self.forced_N
-        for rows in self.generations[1:]:
-            above = self.parent_N[rows]
-            prefix_N[rows] = prefix_N[above] + self.output_N[above] + self.forced_N[rows]
-        return prefix_N
-
     def is_used_N(self) -> NDArray[np.bool_]:
         """Whether an accepted answer ends at a node or below it."""
         used_N = self.is_accepted_N.copy()
         for rows in self.generations[:0:-1]:
             used_N[self.parent_N[rows[used_N[rows]]]] = True
         return used_N
+
+
+def scoring_flops(nodes: Nodes, scorer: Architecture | None) -> FloatArray:
+    """FLOPs of every node's score, shape (N,): the prompt with the first of its forest, and of an answer what was not
+    read of an ancestor.
+
+    Raises ValueError for scores without a scorer.
+    """
+    is_scored_N = ~np.isnan(nodes.scored_N)
+    if not is_scored_N.any():
+        return np.zeros(len(is_scored_N))
+    if scorer is None:
+        raise ValueError("the traces table has scores and the run no scorer")
+    read_N = np.where(is_scored_N, nodes.scored_N, 0.0)
+    most_N = read_N.copy()
+    for rows in nodes.generations[1:]:
+        most_N[rows] = np.maximum(most_N[rows], most_N[nodes.parent_N[rows]])
+    above_N = np.where(nodes.parent_N >= 0, most_N[nodes.parent_N], 0.0)
+    known_N = np.maximum(above_N, nodes.prompt_N)
+    flops_N = np.where(is_scored_N, forward_flops(scorer, known_N + 1, read_N), 0.0)
+    return flops_N + np.where(nodes.is_first_N, forward_flops(scorer, 1, nodes.prompt_N), 0.0)
 
 
 def _parents(traces: pd.DataFrame) -> IntArray:
@@ -165,9 +188,9 @@ def _rows_of(wanted: pd.DataFrame, table: pd.DataFrame, key: list[str]) -> IntAr
     return both[0].get_indexer(both[1]).astype(np.int64)
 
 
-def _draws(nodes: Nodes, samples: pd.DataFrame) -> pd.DataFrame:
+def _draws(nodes: Nodes, samples: pd.DataFrame, scorer: Architecture | None) -> pd.DataFrame:
     """One row per draw of a model, with what was cached and whether it came to nothing."""
-    prefix_N = nodes.prefix_N()
+    prefix_N = nodes.prefix_N
     every = pd.DataFrame(
         {
             "model": nodes.model_N,
@@ -178,8 +201,10 @@ def _draws(nodes: Nodes, samples: pd.DataFrame) -> pd.DataFrame:
             "prefix": prefix_N,
             "end": prefix_N + nodes.output_N,
             "cached": np.where(nodes.parent_N < 0, 0.0, prefix_N - nodes.forced_N),
+            "scoring": scoring_flops(nodes, scorer),
         }
     )
+    every["scoring"] = every.groupby(KEY)["scoring"].transform("max")
     order = ["is_answer", "is_used"]  # what any strategy made of a draw counts
     draws = every.sort_values(order, ascending=False, kind="stable").drop_duplicates(KEY)
     leaves = samples.drop_duplicates(KEY)
@@ -192,19 +217,16 @@ def _draws(nodes: Nodes, samples: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _parts(
-    shape: Architecture, draws: pd.DataFrame, scorer: Architecture | None
-) -> dict[str, float]:
+def _parts(shape: Architecture, draws: pd.DataFrame) -> dict[str, float]:
     columns = ("cached", "given", "prefix", "end")
     cached_D, given_D, prefix_D, end_D = (draws[name].to_numpy(np.float64) for name in columns)
     written_D = forward_flops(shape, prefix_D + 1, end_D - 1)
     is_wasted_D = draws["is_wasted"].to_numpy(bool)
-    answer_D = end_D[draws["is_answer"].to_numpy(bool)]
     return {
         "prefill": float(forward_flops(shape, cached_D + 1, given_D).sum()),
         "cached": float(forward_flops(shape, 1, cached_D).sum()),
         "decode": float(written_D[~is_wasted_D].sum()),
         "forced": float(forward_flops(shape, np.maximum(cached_D, given_D) + 1, prefix_D).sum()),
-        "scorer": 0.0 if scorer is None else float(forward_flops(scorer, 1, answer_D).sum()),
+        "scorer": float(draws["scoring"].to_numpy(np.float64).sum()),
         "wasted": float(written_D[is_wasted_D].sum()),
     }

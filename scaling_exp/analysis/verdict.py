@@ -31,6 +31,9 @@ QUESTION = (
 SELECTOR_WORDS = {
     "voting": "By majority voting",
     "best_of": "By the best score",
+    "best_of_min": "By the best of the least scores of a step",
+    "best_of_product": "By the best product of the scores of steps",
+    "best_of_mean": "By the best mean of the scores of steps",
     "weighted_voting": "By voting weighted with scores",
     "oracle": "With an oracle selector, which no user has",
 }

@@ -10,7 +10,7 @@ const shownState = {
   difficulty: Object.keys(data.difficulties)[0],
   samples: "most",
 };
-const DASHES = { oracle: "5px,4px", best_of: "2px,3px", weighted_voting: "9px,3px,2px,3px" };
+const DASHES = { oracle: "5px,4px", best_of: "2px,3px", best_of_min: "2px,5px", best_of_product: "2px,7px", best_of_mean: "2px,9px", weighted_voting: "9px,3px,2px,3px" };
 const dashOf = (selector) => DASHES[selector] ?? "solid";
 const SYMBOLS = ["circle", "triangle-up", "pentagon", "star", "cross"];
 

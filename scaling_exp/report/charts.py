@@ -15,7 +15,15 @@ import pandas as pd
 
 from scaling_exp.analysis.cost import AXES
 
-SELECTORS = ("voting", "weighted_voting", "best_of", "oracle")
+SELECTORS = (
+    "voting",
+    "weighted_voting",
+    "best_of",
+    "best_of_min",
+    "best_of_product",
+    "best_of_mean",
+    "oracle",
+)
 """How one answer is chosen among several, in the order in which the page offers them. A single
 answer ("single") needs no selector."""
 OTHER_AXES = {"k": "samples a query, k", "pretraining_flops": "pre-training FLOPs, 6ND"}

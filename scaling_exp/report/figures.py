@@ -30,6 +30,9 @@ DASHES: Mapping[str, LineStyleType] = {
     "voting": "-",
     "oracle": (0, (4, 3)),
     "best_of": (0, (1, 1)),
+    "best_of_min": (0, (1, 2)),
+    "best_of_product": (0, (1, 3)),
+    "best_of_mean": (0, (1, 4)),
     "weighted_voting": (0, (6, 2, 1, 2)),
 }
 LOOKS: Mapping[Style, Mapping[str, object]] = {

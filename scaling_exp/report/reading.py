@@ -38,11 +38,14 @@ def read_measured(folder: RunFolder, manifest: Mapping[str, Any]) -> Measured:
 
 
 def read_ledger(folder: RunFolder, measured: Measured) -> pd.DataFrame:
-    """Where the run's FLOPs went; empty for data that others drew."""
-    if not folder.has_table("traces"):
+    """Where the run's FLOPs went; empty for data that others drew, and for traces of before they told it."""
+    if not folder.has_table("traces") or not set(TRACE_COLUMNS) <= set(
+        folder.column_names("traces")
+    ):
         return pd.DataFrame()
     traces = folder.read_table("traces", TRACE_COLUMNS).to_pandas(strings_to_categorical=True)
-    return ledger(traces, measured.samples, measured.models)
+    scorer = measured.scorer and measured.scorer.architecture
+    return ledger(traces, measured.samples, measured.models, scorer)
 
 
 def _forests(
@@ -55,8 +58,7 @@ def _forests(
     """What the forests of strategies that go below samples took; None where there is none."""
     if not (deep := manifest.get("deep", ())):
         return None
-    columns = [*TRACE_COLUMNS, "num_scored_tokens"]
-    every = folder.read_table("traces", columns)
+    every = folder.read_table("traces", TRACE_COLUMNS)
     is_deep = pc.call_function(
         "is_in", [every["strategy"]], pc.SetLookupOptions(pa.array(deep, pa.string()))
     )
