@@ -5,7 +5,7 @@ import json
 import pytest
 
 SMALL = {
-    "schedule": ("bench.num_problems=40", "bench.num_slots=16", "bench.num_samples=16"),
+    "schedule": ("bench.num_problems=20", "bench.num_slots=16", "bench.num_samples=8"),
     "analysis": ("bench.num_problems=20", "bench.num_samples=16", "bench.rounds=1"),
     "store": ("bench.num_draws=4000", "bench.num_samples=16", "bench.num_replayed=2000"),
     "grading": (
@@ -33,7 +33,9 @@ def measured(command_line, name, tmp_path, *settings):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_benchmark_prints_what_it_writes_and_the_hardware(command_line, tmp_path, name):
     stdout, written = measured(command_line, name, tmp_path, *SMALL[name])
-    assert " ".join(written["title"].split()) in " ".join(stdout.split())  # a narrow terminal breaks it
+    assert " ".join(written["title"].split()) in " ".join(
+        stdout.split()
+    )  # a narrow terminal breaks it
     assert written["command"].startswith(f"python -m scaling_exp bench {name} ")
     assert {"num_cpus", "memory_gib", "processor"} <= written["hardware"].keys()
     assert written["settings"]["bench"]["kind"] == name
@@ -42,7 +44,8 @@ def test_a_benchmark_prints_what_it_writes_and_the_hardware(command_line, tmp_pa
 
 
 def test_the_gate_keeps_an_engine_fuller_than_barriers_do(command_line, tmp_path):
-    _, written = measured(command_line, "schedule", tmp_path, "bench.num_problems=200")
+    few = ("bench.num_problems=100", "bench.num_samples=8")
+    _, written = measured(command_line, "schedule", tmp_path, *few)
     for row in written["rows"]:
         assert row["one at a time"] < row["batches of 25"] < row["gate"]
         assert row["gate, until the last"] > 0.99

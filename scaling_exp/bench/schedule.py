@@ -15,34 +15,27 @@ from random import Random
 from scaling_exp.bench.result import Result, Row, Setup, check_positive
 from scaling_exp.engines import Counters
 from scaling_exp.engines.simulated import Simulated
-from scaling_exp.generation import Bound, Forest, Fresh, Sampler, Strategy
+from scaling_exp.generation import Forest, Fresh, Sampler, Score, Strategy
 from scaling_exp.runtime import Gate, run_all
-from scaling_exp.strategies import AdaptiveVoting, Greedy, ParallelSampling
-from scaling_exp.types import Path, Sampling, Tokens
+from scaling_exp.strategies import (
+    AdaptiveConsistency,
+    AdaptiveVoting,
+    Beam,
+    BudgetForcing,
+    Dvts,
+    Greedy,
+    MonteCarloTreeSearch,
+    ParallelSampling,
+    ParticleFiltering,
+    Rebase,
+    Steps,
+)
+from scaling_exp.types import Sampling, Tokens
 
-
-@dataclass(frozen=True)
-class Levels:
-    """The shape of a search without its scores: `width` continuations of every level's first node, `depth` levels."""
-
-    width: int
-    depth: int
-    sampling: Sampling
-
-    async def __call__(self, forest: Forest) -> None:
-        parent: Path = ()
-        for _ in range(self.depth):
-            nodes = await forest.extend_all(parent, range(self.width), self.sampling)
-            parent = nodes[0].path
-        forest.accept(parent)
-
-    @property
-    def bound(self) -> Bound:
-        return Bound(self.width, self.sampling, is_exact=False)
-
-    @property
-    def max_new_tokens(self) -> int:
-        return self.depth * self.sampling.max_tokens
+STEP_END, END = 5, 6
+"""Tokens that end a step of an answer, and the answer: one step in five is its last."""
+NUM_CHILDREN, NUM_STEPS = 4, 8
+"""Of a path in a search, and of an answer at most."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +56,23 @@ class ScheduleBench:
 
     @property
     def strategies(self) -> Mapping[str, Strategy]:
-        """A strategy of each shape: one request, all at once, waves, levels."""
-        sampling = Sampling(max_tokens=self.longest)
+        """One of each shape: one request, all at once, waves, levels, a chain, and one step after another."""
+        num, sampling = self.num_samples, Sampling(max_tokens=self.longest)
+        step = Sampling(max_tokens=self.longest, stop_token_ids=(STEP_END,))
+        steps = Steps(step, NUM_STEPS, NUM_STEPS * self.longest)
+        thinking = replace(step, max_tokens=steps.max_tokens)
+        width = max(NUM_CHILDREN, num // NUM_CHILDREN)
         return {
             "greedy": Greedy(self.longest),
-            f"sampling {self.num_samples}": ParallelSampling(self.num_samples, sampling),
-            f"adaptive voting {self.num_samples}": AdaptiveVoting(self.num_samples, sampling),
-            "search 16 wide, 8 deep": Levels(16, 8, sampling),
-            "search 4 wide, 20 deep": Levels(4, 20, sampling),
+            f"sampling {num}": ParallelSampling(num, sampling),
+            f"adaptive voting {num}": AdaptiveVoting(num, sampling),
+            f"adaptive consistency {num}": AdaptiveConsistency(num, sampling),
+            f"beam {width}": Beam(width, steps, NUM_CHILDREN),
+            f"dvts {width}": Dvts(width, steps, NUM_CHILDREN),
+            f"rebase {width}": Rebase(width, steps),
+            f"particle filtering {width}": ParticleFiltering(width, steps),
+            f"mcts {width}": MonteCarloTreeSearch(width, NUM_CHILDREN, steps),
+            "budget forcing 4 x 4": BudgetForcing(4, 4, "Wait", thinking, "", self.longest),
         }
 
     def run(self, setup: Setup) -> Result:  # noqa: ARG002 - the engine here is simulated
@@ -141,13 +143,27 @@ class ScheduleBench:
             """An answer among four, as long as the seed says."""
             draw = Random(hash((prefix, seed)))
             answer = draw.choices((1, 2, 3, 4), (4, 2, 1, 1))[0]
-            return (answer,) * draw.randint(self.shortest, self.longest)
+            end = draw.choices((STEP_END, END), (4, 1))[0]
+            return (*(answer,) * (draw.randint(self.shortest, self.longest) - 1), end)
 
         return Simulated(self.num_slots, 0.01, 0.0, respond)
 
 
 def _forest(problem: int, sampler: Sampler) -> Forest:
-    return Forest((problem,), Fresh(sampler), f"bench/{problem}", lambda tokens: str(tokens[0]))
+    return Forest(
+        prompt=(problem,),
+        source=Fresh(sampler),
+        root=f"bench/{problem}",
+        read=lambda tokens: str(tokens[0]),
+        end_tokens=(END,),
+        scorer=_score,
+        encode=lambda _: (0,),
+    )
+
+
+async def _score(answer: Tokens) -> Score:
+    """By lot, at once: a scorer has an engine of its own."""
+    return Score((Random(hash(answer)).random(),), len(answer))
 
 
 def _occupancy(counters: Sequence[Counters]) -> float:
