@@ -4,14 +4,18 @@ import asyncio
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 
 import psutil
 import pyarrow as pa
@@ -20,8 +24,10 @@ from conftest import ENVIRONMENT, SHIPPED
 
 from scaling_exp.cluster import Cluster, largest_gpu_gib, num_fitting
 from scaling_exp.dispatch import Dispatch, Job
+from scaling_exp.display import Display
 from scaling_exp.engines.simulated import Simulated
 from scaling_exp.models import Model
+from scaling_exp.prometheus import Exposed
 from scaling_exp.store import DRAWS
 from scaling_exp.strategies import ParallelSampling
 from scaling_exp.types import Sampling, UserError
@@ -220,6 +226,36 @@ async def until(is_so, seconds=30):
             return
         await asyncio.sleep(0.05)
     pytest.fail("waited in vain")
+
+
+@pytest.mark.slow
+def test_a_run_is_told_on_the_metrics_port_of_ray(ray_cluster):
+    ours = Cluster(ray_cluster.address, None)
+    ours.connect()
+    run, display = Run(ours, work()), Display({"small": (10, 10 * NUM_SAMPLES)})
+    exposed = Exposed("run-1", display, SimpleNamespace(flops_of=lambda _model: 1e9))
+    run.dispatch.on_event = lambda event: (display.update(event), exposed.look())
+    assert asyncio.run(run.dispatch.run(jobs(10))) == []
+    exposed.tell()
+    assert asyncio.run(_scraped(r"scaling_exp_draws_total{.*} (\S+)")) == 10 * NUM_SAMPLES
+    assert asyncio.run(_scraped(r"scaling_exp_flops_total{.*} (\S+)")) == 1e9
+
+
+async def _scraped(pattern):
+    """The value of a metric on the port of any node, as Prometheus would find it."""
+    import ray
+
+    found = []
+
+    def is_found():
+        for node in ray.nodes():
+            url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+            with suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+                found.extend(re.findall(pattern, answer.read().decode()))
+        return found
+
+    await until(is_found)
+    return float(found[0])
 
 
 @pytest.mark.slow
