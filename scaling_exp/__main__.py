@@ -54,6 +54,7 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
   bench     measure a part of the program on this machine: engine, schedule, dispatch, store, ...
               python -m scaling_exp bench engine
   doctor    what is installed, what the machine offers, what would go wrong
+  completion  what makes a shell complete verbs and overrides: eval "$(scaling-exp completion bash)"
 
   VERB --help teaches the verb; --cfg job shows a configuration; -m runs a sweep; --config-dir DIR adds your own."""
 
@@ -605,6 +606,20 @@ def doctor(arguments: list[str]) -> None:
     sys.exit(1 if any(each.is_fatal and not each.is_good for each in findings) else 0)
 
 
+def completion(arguments: list[str]) -> None:
+    """What a shell completes from: the script for it, and at every Tab what could follow."""
+    from scaling_exp.completion import SHELLS, USAGE, candidates
+
+    match arguments:
+        case ["query", line]:
+            print("\n".join(candidates(line, VERBS)))
+        case [shell] if shell in SHELLS:
+            print(SHELLS[shell], end="")
+        case _:
+            print(USAGE)
+            sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
+
+
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "run": run,
     "plan": plan,
@@ -620,6 +635,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "models": models,
     "bench": bench,
     "doctor": doctor,
+    "completion": completion,
 }
 
 

@@ -21,6 +21,7 @@ from scaling_exp.engines import ENGINES, VLLM, EngineConfig
 from scaling_exp.experiment import Experiment, Pretraining
 from scaling_exp.generation import Strategy
 from scaling_exp.ladders import LADDERS, SHIPPED, Trained
+from scaling_exp.locations import conf_folder
 from scaling_exp.models import Model
 from scaling_exp.pretraining import Recipe, Size
 from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, validate
@@ -36,21 +37,22 @@ if TYPE_CHECKING:
     from scaling_exp.bench import Benchmark
     from scaling_exp.imports import Import
 
-PACKAGE = FilePath(__file__).parent
 MULTIRUN = ("-m", "--multirun")
 
 
-def conf_folder() -> FilePath:
-    """The checkout's conf/ when there is one, else the one that travels in the wheel."""
-    checkout = PACKAGE.parent / "conf"
-    return checkout if (checkout / "config.yaml").is_file() else PACKAGE / "conf"
-
-
 def register_resolvers(arguments: Sequence[str] = ()) -> None:
-    """Make `${scaling_exp.ladders:}` the folder of the ladders that travel with the package, and
-    `${scaling_exp.sweep:}` a name that all runs of one sweep share; empty where `arguments` ask for none."""
+    """Make `${scaling_exp.ladders:}` the folder of the ladders that travel with the package,
+    `${scaling_exp.sweep:}` a name that all runs of one sweep share, empty where `arguments` ask for none, and
+    `${scaling_exp.stop:}` the texts that end an answer to the task."""
     OmegaConf.register_new_resolver("scaling_exp.ladders", lambda: str(SHIPPED), replace=True)
     OmegaConf.register_new_resolver("scaling_exp.sweep", lambda: _sweep(arguments), replace=True)
+    OmegaConf.register_new_resolver("scaling_exp.stop", _stop, replace=True)
+
+
+def _stop(*, _root_: DictConfig) -> list[str]:
+    """A chat model ends its turn itself, and may write such a text while it thinks."""
+    prompt = OmegaConf.select(_root_, "task.prompt") or {}
+    return [] if prompt.get("chat") else list(prompt.get("stop", []))
 
 
 def _sweep(arguments: Sequence[str]) -> str:
@@ -171,14 +173,20 @@ def _scorer(config: Any, strategies: Mapping[str, Strategy]) -> ScorerModel | No
 
 
 def as_drawn(models: Sequence[Model], engine: EngineConfig) -> tuple[Model, ...]:
-    """Models at a commit and in the precision that the engine draws in: both are part of a draw's identity.
+    """Models at a commit and in the precision that the engine draws in, both part of a draw's identity, and as long as
+    it takes them.
 
     Raises UserError for one that brings code of its own, unless the engine may run it.
     """
     if isinstance(engine, VLLM):
         engine.check_code(models)
-    dtype = engine.dtype if isinstance(engine, VLLM) and engine.dtype != "auto" else None
-    return tuple(replace(each.pinned, dtype=each.dtype or dtype) for each in models)
+    dtype, length = None, None
+    if isinstance(engine, VLLM):
+        dtype = None if engine.dtype == "auto" else engine.dtype
+        length = engine.max_model_len
+    return tuple(
+        replace(each.pinned, dtype=each.dtype or dtype, max_model_len=length) for each in models
+    )
 
 
 def pretraining_from(node: DictConfig) -> Pretraining:
