@@ -115,10 +115,10 @@ class KubeRay:
                 f"cluster.manifest is {self.manifest}, which is not here: run this in the repository's root, or give"
                 " the path of your copy of cluster/kuberay-rayjob.yaml"
             )
-        manifest = yaml.safe_load(file.read_text())
-        if not isinstance(manifest, dict) or manifest.get("kind") != "RayJob":
-            raise UserError(f"cluster.manifest is {self.manifest}, which is no RayJob")
-        return manifest
+        documents = list(yaml.safe_load_all(file.read_text()))
+        if len(documents) != 1 or documents[0].get("kind") != "RayJob":
+            raise UserError(f"cluster.manifest is {self.manifest}, which is not one RayJob")
+        return documents[0]
 
     def send(self, shipment: Shipment) -> str:
         if self._standing is not None:
@@ -132,10 +132,10 @@ class KubeRay:
     def state(self, handle: str) -> JobState:
         if self._standing is not None:
             return self._standing.state(handle)
-        path = "{.status.jobStatus} {.status.jobDeploymentStatus}"
+        path = "{.status.jobStatus}/{.status.jobDeploymentStatus}"
         command = ("get", "rayjob", handle, f"--output=jsonpath={path}", "--ignore-not-found")
         told = output(*self._kubectl, *command)
-        status, _, deployment = told.partition(" ")
+        status, _, deployment = told.partition("/")
         if not told:  # it was taken away
             return "stopped"
         return "failed" if deployment == "Failed" else STATES.get(status, "unknown")

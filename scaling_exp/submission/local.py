@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scaling_exp.cluster import Cluster
 
 # The shell stays to note how the driver ended; only the driver is ever signalled.
-SCRIPT = '"$@" & driver=$!; echo $driver > "$0/pid"; wait $driver; echo $? > "$0/exit"'
+SCRIPT = '("$@" & driver=$!; echo $driver > "$0/pid"; wait $driver; echo $? > "$0/exit") &'
 POLL_SECONDS = 0.2
 START_SECONDS = 10.0
 EXIT_SECONDS = 2.0
@@ -46,13 +46,14 @@ class Local:
         folder.mkdir(parents=True, mode=0o700)
         driver = [sys.executable, "-m", "scaling_exp", "run", *shipment.arguments]
         with (folder / "log").open("wb") as log:
-            subprocess.Popen(
+            subprocess.run(
                 ["sh", "-c", SCRIPT, str(folder), *driver],
                 env={**os.environ, **shipment.environment, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                check=True,
             )
         deadline = time.monotonic() + START_SECONDS
         while not _pid(folder) and time.monotonic() < deadline:

@@ -86,7 +86,8 @@ class RayJobs:
                     f"store is {shipment.store}, inside of the copy of the working directory that the cluster throws"
                     " away: give a folder that all its nodes see, e.g. store=/workspace/runs, or a URL"
                 )
-        self._reach()
+        with self._client():  # asks for the version, with the token
+            return
 
     def _reach(self) -> None:
         """Raise UserError when no dashboard answers."""
