@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from scaling_exp.analysis.answers import Question
 from scaling_exp.analysis.laws.question import Laws
 from scaling_exp.analysis.questions.budget import Budget
+from scaling_exp.analysis.questions.compute_optimal import ComputeOptimal
 from scaling_exp.analysis.questions.differences import Differences
 from scaling_exp.analysis.questions.difficulty import Difficulty
 from scaling_exp.analysis.questions.flops_matched import FlopsMatched
@@ -18,6 +19,7 @@ from scaling_exp.analysis.questions.peak_data import PeakData
 from scaling_exp.analysis.questions.plateau import Plateau
 from scaling_exp.analysis.questions.quality_price import QualityPrice
 from scaling_exp.analysis.questions.small_vs_big import SmallVsBig
+from scaling_exp.analysis.questions.strategies import Strategies
 
 __all__ = ["QUESTIONS"]
 
@@ -32,4 +34,6 @@ QUESTIONS: Mapping[str, type[Question]] = {
     "quality_price": QualityPrice,
     "small_vs_big": SmallVsBig,
     "budget": Budget,
+    "strategies": Strategies,
+    "compute_optimal": ComputeOptimal,
 }

@@ -18,7 +18,7 @@ from scipy.stats import norm
 
 from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.cost import QueryCost
-from scaling_exp.analysis.curves import Selector, accuracy_table, selectors
+from scaling_exp.analysis.curves import Selector, accuracy_table, cost_of, selectors
 from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import first_reach
@@ -111,7 +111,7 @@ def _from_attempts(study: Study, selector: str, axis: str) -> list[Reading]:
 def _reading_of_attempts(study: Study, one: Attempts, selector: Selector, axis: str) -> Reading:
     ks, means = _ks(one.max_k), study.resamples.means
     unknown_P = np.full(len(one.problems), np.nan)
-    cost = one.costs.get(axis, QueryCost(unknown_P, unknown_P))
+    cost = cost_of(one, selector, axis) if axis in one.costs else QueryCost(unknown_P, unknown_P)
     return Reading(
         facts=one.facts,
         strategy=one.strategy,

@@ -1,0 +1,183 @@
+"""Strategies: every way to spend compute on a query, on one axis; where one that is not plain voting beats it.
+
+Axes: R rows of the bootstrap, P problems, K numbers of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from scaling_exp.analysis.answers import Answer, Plot, Series
+from scaling_exp.analysis.curves import accuracy_table, cost_of
+from scaling_exp.analysis.estimators import FloatArray
+from scaling_exp.analysis.questions.asking import untold
+from scaling_exp.analysis.questions.ways import Way, ways
+from scaling_exp.analysis.study import Study
+from scaling_exp.analysis.tradeoff import matching_ks
+from scaling_exp.analysis.words import percent, points
+
+QUESTION = (
+    "Which way to spend compute on a query is the best at each budget, and does any beat voting?"
+)
+
+
+@dataclass(frozen=True)
+class Strategies:
+    """Every strategy and selector of each model against majority voting over plain samples at equal FLOPs."""
+
+    def __call__(self, study: Study) -> Answer:
+        table = pd.DataFrame(row for model in _models(study) for row in _rows(study, model))
+        if table.empty or len(set(table["strategy"])) < 2:
+            return untold("strategies", QUESTION, "fewer than two strategies were drawn")
+        return Answer(
+            name="strategies",
+            question=QUESTION,
+            sentences=[*_against_voting(table), *_best(table)],
+            plots=[_plot(model, own) for model, own in table.groupby("model", sort=False)],
+            tables={"strategies": table},
+            assumptions=[
+                "A query is charged alone: its prompt once, every branch that was drawn, what was forced, and what the"
+                " scorer read.",
+                "Voting between the numbers of samples that were measured is linear in the logarithm; beyond the last"
+                " it is not known, and nothing is said.",
+                "Pre-training of the scorer is not charged.",
+            ],
+        )
+
+
+def _models(study: Study) -> list[str]:
+    return list(dict.fromkeys(one.facts.name for one in study.attempts))
+
+
+def _rows(study: Study, model: str) -> Iterator[dict[str, object]]:
+    mine = [one for one in study.attempts if one.facts.name == model]
+    every = sorted((way for one in mine for way in ways(one)), key=lambda way: way.flops)
+    voting = _voting(study, model)
+    best = -1.0
+    for way in every:
+        accuracy_R = study.resamples.means(way.accuracy_P)
+        low, high = study.resamples.accuracy_interval(accuracy_R)
+        is_frontier = accuracy_R[0] > best
+        best = max(best, float(accuracy_R[0]))
+        yield {
+            "model": model,
+            "strategy": way.strategy,
+            "selector": way.selector,
+            "k": way.k,
+            "inference_flops": way.flops,
+            "output_tokens": float(way.tokens_P.mean()),
+            "accuracy": float(accuracy_R[0]),
+            "accuracy_low": float(low),
+            "accuracy_high": float(high),
+            "is_frontier": is_frontier,
+            **_difference(study, way, accuracy_R, voting),
+        }
+
+
+@dataclass(frozen=True)
+class _Voting:
+    """Majority voting over plain samples: accuracy_RK, and the mean FLOPs of a query at each k."""
+
+    strategy: str
+    flops_RK: FloatArray
+    accuracy_RK: FloatArray
+
+    def at(self, flops_R: FloatArray) -> FloatArray:
+        """Accuracy at a cost, (R,); NaN outside what was measured."""
+        rows = zip(np.log(flops_R), np.log(self.flops_RK), self.accuracy_RK, strict=True)
+        return np.array([np.interp(x, xs, ys, np.nan, np.nan) for x, xs, ys in rows])
+
+
+def _voting(study: Study, model: str) -> _Voting | None:
+    """Of the strategy with the most samples."""
+    drawn = [
+        one
+        for one in study.attempts
+        if one.facts.name == model and one.kind == "exchangeable" and one.votes
+    ]
+    if not drawn:
+        return None
+    one = max(drawn, key=lambda each: (each.max_k, each.strategy))
+    ks = matching_ks(one.max_k)
+    cost, means = cost_of(one, "voting", "inference_flops"), study.resamples.means
+    flops_RK = means(cost.prompt_P)[:, None] + np.array(ks) * means(cost.sample_P)[:, None]
+    return _Voting(one.strategy, flops_RK, means(accuracy_table(one, "voting", ks)))
+
+
+def _difference(
+    study: Study, way: Way, accuracy_R: FloatArray, voting: _Voting | None
+) -> dict[str, float]:
+    """Accuracy minus that of voting at the same FLOPs, paired; NaN where it is not known."""
+    unknown: dict[str, float] = {f"over_voting{end}": np.nan for end in ("", "_low", "_high")}
+    if voting is None or (way.strategy, way.selector) == (voting.strategy, "voting"):
+        return unknown
+    gain_R = accuracy_R - voting.at(study.resamples.means(way.flops_P))
+    if np.isnan(gain_R).any():
+        return unknown
+    low, high = study.resamples.interval(gain_R)
+    return dict(zip(unknown, (float(gain_R[0]), float(low), float(high)), strict=True))
+
+
+def _against_voting(table: pd.DataFrame) -> Iterator[str]:
+    """How many points lie above and below voting, the best and the worst of them."""
+    compared = table.loc[table["over_voting"].notna().to_numpy(bool)]
+    if compared.empty:
+        yield "No strategy was measured at a cost at which plain voting was measured too."
+        return
+    above = compared.loc[(compared["over_voting_low"] > 0).to_numpy(bool)]
+    below = compared.loc[(compared["over_voting_high"] < 0).to_numpy(bool)]
+    num_open = len(compared) - len(above) - len(below)
+    yield (
+        f"At equal FLOPs {len(above)} of {len(compared)} measured points beat majority voting over plain samples,"
+        f" {len(below)} fall short of it, and of {num_open} the data cannot tell."
+    )
+    by_way = compared.groupby(["strategy", "selector"], sort=False)["over_voting"]
+    for (strategy, selector), gains in ((key, by_way.get_group(key)) for key in by_way.groups):
+        yield (
+            f"{strategy} by {str(selector).replace('_', ' ')}: {points(gains.min())} to {points(gains.max())} against"
+            f" voting at equal FLOPs ({len(gains)} points)."
+        )
+
+
+def _best(table: pd.DataFrame) -> Iterator[str]:
+    """The frontier of each model."""
+    for model, own in table.loc[table["is_frontier"].to_numpy(bool)].groupby("model", sort=False):
+        steps = [
+            (f"{row.strategy} by {str(row.selector).replace('_', ' ')}", row)
+            for row in own.itertuples()
+        ]
+        parts = []
+        for name, group in groupby(steps, key=lambda step: step[0]):
+            last = [row for _, row in group][-1]
+            parts.append(
+                f"{name} (to {percent(last.accuracy)} at {last.inference_flops:.2g} FLOPs)"
+            )
+        yield f"{model}: the frontier is, from cheap to dear, {', then '.join(parts)}."
+
+
+def _plot(model: object, own: pd.DataFrame) -> Plot:
+    return Plot(
+        name=f"strategies_{model}",
+        title=f"{model}: accuracy against FLOPs a query",
+        caption="Every strategy and selector. Further up and to the left is better. Bands are intervals over problems.",
+        x_label="inference FLOPs a query",
+        y_label="accuracy",
+        series=list(_series(own)),
+        is_log_x=True,
+    )
+
+
+def _series(own: pd.DataFrame) -> Iterator[Series]:
+    """Points of one family of budgets (NAME_4, NAME_16) are one line."""
+    family = own["strategy"].astype(str).str.replace(r"_\d+$", "", regex=True)
+    name = family + " by " + own["selector"].astype(str).str.replace("_", " ")
+    for each, part in own.groupby(name, sort=False):
+        ordered = part.sort_values("inference_flops")
+        columns = ("inference_flops", "accuracy", "accuracy_low", "accuracy_high")
+        x, y, low, high = (ordered[column].tolist() for column in columns)
+        yield Series(name=str(each), x=x, y=y, low=low, high=high)

@@ -1,0 +1,141 @@
+"""Ways to spend compute on samples whose truth is known: what is chosen, and that nobody peeks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling_exp.analysis import AnalysisSettings, Measured, analyse
+from scaling_exp.analysis.attempts import fold
+from scaling_exp.analysis.cost import Pricing
+from scaling_exp.analysis.questions.compute_optimal import Chosen, ComputeOptimal, quantile_bins
+from scaling_exp.analysis.questions.strategies import Strategies
+from scaling_exp.analysis.questions.ways import Way, halves, ways
+from scaling_exp.types import Architecture, ModelFacts
+
+SHAPE = Architecture(1000, 900, 800, 2, 4, 8)
+MODEL = ModelFacts("m", SHAPE, 1e6)
+NUM_PROBLEMS, NUM_SAMPLES = 200, 16
+
+
+def drawn(strategy, right_PS, score_PS=None, tokens=10):
+    """Samples of which the wrong ones all differ."""
+    rows = [
+        {
+            "model": "m",
+            "strategy": strategy,
+            "problem": f"p{problem:03}",
+            "level": "easy",
+            "sample": sample,
+            "answer": "right" if is_right else f"wrong {sample}",
+            "is_correct": bool(is_right),
+            "truncated": False,
+            "num_prompt_tokens": 5,
+            "num_output_tokens": tokens,
+            "score": np.nan if score_PS is None else score_PS[problem, sample],
+        }
+        for problem, right_S in enumerate(right_PS)
+        for sample, is_right in enumerate(right_S)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def right_PS(rng):
+    rate_P1 = rng.beta(1, 1, (NUM_PROBLEMS, 1))
+    return rng.random((NUM_PROBLEMS, NUM_SAMPLES)) < rate_P1
+
+
+def attempts(table, **settings):
+    (one,) = fold(table, [MODEL], Pricing(), **settings)
+    return one
+
+
+def test_ways_are_all_that_a_user_could_choose(right_PS, rng):
+    scores = rng.random(right_PS.shape)
+    found = list(ways(attempts(drawn("sampling", right_PS, scores))))
+    assert {way.selector for way in found} == {"voting", "best_of", "weighted_voting"}
+    assert sorted({way.k for way in found}) == [1, 2, 4, 8, 16]
+    one = next(way for way in found if way.k == 1 and way.selector == "voting")
+    assert one.accuracy_P == pytest.approx(right_PS.mean(axis=1))
+    assert one.tokens_P.tolist() == [10] * NUM_PROBLEMS
+
+
+@pytest.mark.parametrize("is_scored", [False, True])
+def test_halves_share_no_sample(right_PS, rng, is_scored):
+    one = attempts(drawn("sampling", right_PS, rng.random(right_PS.shape) if is_scored else None))
+    rate_P, kept = halves(one, rng)
+    assert kept.num_samples_P.tolist() == [NUM_SAMPLES // 2] * NUM_PROBLEMS
+    assert (rate_P * NUM_SAMPLES / 2 + kept.num_correct_P) == pytest.approx(right_PS.sum(axis=1))
+    assert kept.votes.num_samples_P.tolist() == kept.num_samples_P.tolist()
+    expected = right_PS.mean(axis=1)
+    assert np.corrcoef(rate_P, expected)[0, 1] > 0.9
+    if is_scored:
+        assert len(kept.scores["last"].score_S) == NUM_PROBLEMS * NUM_SAMPLES // 2
+
+
+def way(name, accuracy_P, flops):
+    size = len(accuracy_P)
+    return Way("m", name, "voting", 1, np.array(accuracy_P), np.full(size, flops), np.ones(size))
+
+
+def test_a_policy_takes_the_best_affordable_way_of_each_bin(rng):
+    bin_P = np.arange(100) % 2
+    easy, hard = bin_P == 0, bin_P == 1
+    every = [
+        way("cheap", np.where(easy, 0.9, 0.1), 1.0),
+        way("middle", np.where(easy, 0.5, 0.6), 2.0),
+        way("dear", np.ones(100), 9.0),
+    ]
+    fold_P = rng.permutation(100) % 5
+    chosen = Chosen.of(every, 2.0, bin_P, fold_P)
+    assert chosen.way_P.tolist() == np.where(hard, 1, 0).tolist()
+    assert chosen.accuracy_P.mean() == pytest.approx(0.75)
+    single = Chosen.of(every, 2.0, np.zeros_like(bin_P), fold_P)
+    assert single.accuracy_P.mean() <= 0.56
+    assert (Chosen.of(every, 0.5, bin_P, fold_P).way_P == 0).all()
+
+
+def test_bins_hold_equally_many_and_rise(rng):
+    rate_P = rng.integers(0, 3, 100) / 2
+    bin_P = quantile_bins(rate_P, 5, rng)
+    assert np.bincount(bin_P).tolist() == [20] * 5
+    assert all(rate_P[bin_P == at].max() <= rate_P[bin_P == at + 1].min() for at in range(4))
+
+
+def asked(question, *tables, **measured):
+    every = Measured([MODEL], pd.concat(tables), **measured)
+    settings = AnalysisSettings(num_bootstrap=200, questions={"q": question})
+    (answer,) = analyse(every, settings).answers
+    return answer
+
+
+def test_where_nothing_is_to_be_gained_a_policy_does_not_claim_it(rng):
+    """Every way is a coin: what looks best on some problems is as good as any other on the rest."""
+    tables = [
+        drawn(f"coin_{at}", rng.random((NUM_PROBLEMS, 1)) < 0.5, tokens=10 + at) for at in range(6)
+    ]
+    plain = drawn("sampling", rng.random((NUM_PROBLEMS, NUM_SAMPLES)) < 0.5)
+    table = asked(ComputeOptimal(), plain, *tables).tables["compute_optimal"]
+    assert (table["gain_low"] <= 0).mean() > 0.8
+
+
+def test_a_better_strategy_beats_voting_at_equal_flops_and_a_worse_one_does_not(rng, right_PS):
+    better = drawn("better_4", rng.random((NUM_PROBLEMS, 1)) < 0.99, tokens=40)
+    worse = drawn("worse_4", rng.random((NUM_PROBLEMS, 1)) < 0.05, tokens=40)
+    answer = asked(Strategies(), drawn("sampling", right_PS), better, worse)
+    table = answer.tables["strategies"].set_index("strategy")
+    assert table.loc["better_4", "over_voting_low"] > 0
+    assert table.loc["worse_4", "over_voting_high"] < 0
+    assert answer.sentences[0].startswith("At equal FLOPs 1 of 2 measured points beat")
+    assert "better by" in " ".join(each.name for each in answer.plots[0].series)
+
+
+def test_one_strategy_has_nothing_to_be_compared_with(right_PS):
+    assert "data cannot tell" in asked(Strategies(), drawn("sampling", right_PS)).sentences[0]
+    few = drawn("sampling", right_PS[:20])
+    assert "data cannot tell" in asked(ComputeOptimal(), few).sentences[0]
