@@ -8,11 +8,12 @@ boxes. `docs/sandbox.md` says what this protects from, and what not.
 from scaling_exp.sandbox.boxes import Box, SandboxName
 from scaling_exp.sandbox.choose import SAFE, chosen, why_not
 from scaling_exp.sandbox.limits import Limits
-from scaling_exp.sandbox.trial import Program, Tests, Verdict, tried
+from scaling_exp.sandbox.trial import BoxError, Program, Tests, Verdict, tried
 
 __all__ = [
     "SAFE",
     "Box",
+    "BoxError",
     "Limits",
     "Program",
     "SandboxName",

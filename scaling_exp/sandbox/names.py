@@ -21,7 +21,7 @@ class Undefined:
     has_check: bool
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def undefined_in(tests: str) -> Undefined:
     """Raises SyntaxError."""
     tree = ast.parse(tests)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
 import socket
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from scaling_exp.sandbox.boxes import Box, Files, running
 from scaling_exp.sandbox.guest import judge as judge_guest
 from scaling_exp.sandbox.guest import program as program_guest
-from scaling_exp.sandbox.guest.channel import CLOSED
+from scaling_exp.sandbox.guest.channel import CLOSED, READY
 from scaling_exp.sandbox.limits import Limits
 from scaling_exp.sandbox.names import undefined_in
 
-Found = Literal["passed", "failed", "broken"]
+Found = Literal["passed", "failed", "unreadable", "broken"]
 MAX_VERDICT_BYTES = 1 << 16
+SECONDS_TO_START = 60.0
 SECONDS_TO_END = 0.5
 """How long a program may take to end by itself after the verdict, so that it is known how."""
 
@@ -31,6 +33,8 @@ class Program:
 
     source: str
     mode: Literal["function", "script"] = "function"
+    imports: tuple[str, ...] = ()
+    """Modules that a script finds imported, lest it wait for them at every input."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,20 @@ class Tests:
     source: str
     entry_point: str = ""
     prelude: str = ""
+    cases: tuple[tuple[str, str], ...] = ()
+    """What the tests find as `CASES`."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`broken`: the tests could not be run, whatever the program does."""
+    """`unreadable`: the program is no Python. `broken`: the tests could not be run, whatever the program does."""
 
     found: Found
     detail: str = ""
+
+
+class BoxError(RuntimeError):
+    """A fault of the machine: no program was judged."""
 
 
 def tried(
@@ -63,35 +73,38 @@ def tried(
 ) -> Verdict:
     """What the tests find. It ends soon after `limits.wall_seconds`, whatever the program does.
 
-    Raises UserError for a package that is not installed.
+    Raises UserError for a package that is not installed, and BoxError where boxes do not start.
     """
     files = Files.of(packages)
     try:
         names = undefined_in(tests.source)
     except SyntaxError as error:
         return Verdict("broken", f"the tests are no Python: {error}")
-    deadline = time.monotonic() + limits.wall_seconds
     reads, writes = os.pipe()
     listens, tells = open(reads, "rb", buffering=0), open(writes, "wb", buffering=0)  # noqa: SIM115
     judges, programs = socket.socketpair()
     with listens, tells, judges, programs:
-        part = {"mode": program.mode, "source": program.source}
+        part = asdict(program)
+        patient = replace(limits, cpu_seconds=math.ceil(limits.wall_seconds))
         asks = {**asdict(tests), **asdict(names), "verdict": tells.fileno()}
         with (
             running(box, program_guest, files, limits, part, programs.fileno()) as tried_one,
-            running(box, judge_guest, files, limits, asks, judges.fileno(), (tells.fileno(),)),
+            running(box, judge_guest, files, patient, asks, judges.fileno(), (tells.fileno(),)),
         ):
             # Whoever waits for a guest must see it end, so nobody else holds its descriptors.
             for each in (tells, judges, programs):
                 each.close()
-            told = _line(listens.fileno(), deadline)
+            if _line(listens.fileno(), SECONDS_TO_START) != READY.encode() + b"\n":
+                raise BoxError(f"programs cannot be run: {box.name} does not start")
+            told = _line(listens.fileno(), limits.wall_seconds)
             if told is None:
                 return Verdict("failed", f"not done in {limits.wall_seconds:g} s")
             return _verdict(told, tried_one)
 
 
-def _line(fd: int, deadline: float) -> bytes | None:
+def _line(fd: int, seconds: float) -> bytes | None:
     """What the judge tells until it ends the line, or ends; None when it does neither in time."""
+    deadline = time.monotonic() + seconds
     content = bytearray()
     poll = select.poll()
     poll.register(fd, select.POLLIN)
@@ -99,7 +112,7 @@ def _line(fd: int, deadline: float) -> bytes | None:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(left * 1000):
             return None
-        part = os.read(fd, 1 << 12)
+        part = os.read(fd, 1)
         if not part:
             break
         content += part

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 4
 CLOSED = "the other end is closed"
+READY = "ready"
+"""What a guest says before anything runs that it did not bring."""
 EXPANSION = 8
 """A byte of output takes at most so many in a message."""
 

@@ -13,7 +13,7 @@ import os
 import sys
 from types import ModuleType
 
-from .channel import EXPANSION, Channel, ClosedError
+from .channel import EXPANSION, READY, Channel, ClosedError
 from .codec import NotPlainError, pack, unpack
 from .confine import confine
 from .program import told
@@ -75,6 +75,7 @@ class Program:
         self._channel = channel
         self.num_calls = 0
         self.gone: str | None = None
+        self.is_readable = True
         self.errors: list[BaseException] = []
 
     def function(self, name: str) -> Callable[..., Any]:
@@ -120,7 +121,10 @@ class Program:
             case ["raised", str(kind), str(text)]:
                 self.errors.append(_error(kind, text))
                 raise self.errors[-1]
-            case ["failed", str(why)]:
+            case ["failed" | "left", str(why)]:
+                return self.leave(why)
+            case ["unreadable", str(why)]:
+                self.is_readable = False
                 return self.leave(why)
         raise NotPlainError("no answer")
 
@@ -167,14 +171,17 @@ def main() -> None:
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
     confine(setup.bounds, setup.parent or os.getppid())
-    program = Program(Channel(setup.channel, setup.max_output_bytes * EXPANSION))
-    found = judged(program, setup.part)
+    channel = Channel(setup.channel, setup.max_output_bytes * EXPANSION)
+    if channel.receive() != READY:
+        return
+    os.write(setup.part["verdict"], READY.encode() + b"\n")
+    found = judged(Program(channel), setup.part)
     os.write(setup.part["verdict"], json.dumps(found).encode() + b"\n")
     os._exit(0)
 
 
 def judged(program: Program, part: dict[str, Any]) -> tuple[str, str]:
-    """`passed`, `failed` or `broken` (no fault of the program's), and why."""
+    """`passed`, `failed`, `unreadable` (no Python) or `broken` (no fault of the program's), and why."""
     try:
         space = _names(program, part)
     except Exception as error:  # noqa: BLE001 - whatever a prompt does
@@ -189,7 +196,7 @@ def judged(program: Program, part: dict[str, Any]) -> tuple[str, str]:
             what = str(error) if error in program.errors else told(error)
             return ("broken" if is_ours else "failed"), f"{what}{_where(error, part['source'])}"
     if program.gone is not None:
-        return "failed", program.gone
+        return ("failed" if program.is_readable else "unreadable"), program.gone
     if not program.num_calls:
         return "broken", "the tests never call the program"
     return "passed", ""
@@ -200,6 +207,7 @@ def _names(program: Program, part: dict[str, Any]) -> dict[str, Any]:
     module = ModuleType("tests")
     sys.modules[module.__name__] = module
     space = module.__dict__
+    space["CASES"] = part["cases"]
     exec(compile(part["prelude"], "<prompt>", "exec"), space)
     for name in part["undefined"]:
         if name not in space:

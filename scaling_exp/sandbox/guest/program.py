@@ -1,7 +1,7 @@
 """The box of the program: runs what a model wrote, and answers what the judge asks.
 
 `function` runs it once and calls what it defines. `script` runs it anew for every input, in a process of its own, and
-answers with what it printed; then the channel stays out of its reach.
+answers with what it printed; then the channel stays out of its reach. `imports` are there before it starts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 import sys
 from types import ModuleType
 
-from .channel import Channel, ClosedError
+from .channel import READY, Channel, ClosedError
 from .codec import pack, unpack
 from .confine import confine, die_with
 from .setup import Setup
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_CHARS = 300
 """Of the text of an error."""
+UNREADABLE = 65
+"""Exit status of a script that is no Python."""
 
 
 def main() -> None:
@@ -37,17 +39,29 @@ def main() -> None:
 def _function(setup: Setup, channel: Channel) -> None:
     _silence()
     confine(setup.bounds, setup.parent or os.getppid())
-    module = ModuleType("program")
-    sys.modules[module.__name__] = module
-    try:
-        exec(compile(setup.part["source"], "<program>", "exec"), module.__dict__)
-    except BaseException as error:  # noqa: BLE001 - whatever a model wrote
+    channel.send(READY)
+    why = _define(setup.part["source"], module := ModuleType("program"))
+    if why is not None:
         channel.receive()
-        channel.send(["failed", told(error)])
+        channel.send(why)
         return
     objects = Objects(module)
     while True:
         channel.send(objects.answer(channel.receive()))
+
+
+def _define(source: str, module: ModuleType) -> list[str] | None:
+    """Run the program; what to tell the judge when that fails."""
+    sys.modules[module.__name__] = module
+    try:
+        code = compile(source, "<program>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return ["unreadable", told(error)]
+    try:
+        exec(code, module.__dict__)
+    except BaseException as error:  # noqa: BLE001 - whatever a model wrote
+        return ["left" if isinstance(error, SystemExit) else "failed", told(error)]
+    return None
 
 
 class Objects:
@@ -128,6 +142,9 @@ def _silence() -> None:
 
 def _script(setup: Setup, channel: Channel) -> None:
     die_with(setup.parent or os.getppid())
+    for name in setup.part["imports"]:
+        __import__(name)
+    channel.send(READY)
     while True:
         _, _, (text,), _ = channel.receive()
         channel.send(_run(setup, channel, text))
@@ -154,7 +171,8 @@ def _run(setup: Setup, channel: Channel, text: str) -> Any:
         return ["failed", "it prints too much"]
     code = os.waitstatus_to_exitcode(status)
     if code != 0:
-        return ["failed", why or f"it ended with {code}"]
+        kind = "unreadable" if code == UNREADABLE else "failed"
+        return [kind, why or f"it ended with {code}"]
     return ["value", output.decode(errors="replace"), []]
 
 
@@ -167,16 +185,11 @@ def _run_here(setup: Setup, parent: int, text: str, prints: int, complains: int)
         os.dup2(fd, standard)
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     confine(setup.bounds, parent)
-    module = ModuleType("__main__")
-    sys.modules[module.__name__] = module
-    try:
-        exec(compile(setup.part["source"], "<program>", "exec"), module.__dict__)
-    except SystemExit:
-        pass
-    except BaseException as error:  # noqa: BLE001 - whatever a model wrote
-        os.write(complains, told(error).encode(errors="replace"))
-        sys.exit(1)
-    sys.exit(0)
+    why = _define(setup.part["source"], ModuleType("__main__"))
+    if why is None or why[0] == "left":
+        sys.exit(0)
+    os.write(complains, why[1].encode(errors="replace"))
+    sys.exit(UNREADABLE if why[0] == "unreadable" else 1)
 
 
 def _read(fd: int, max_bytes: int) -> bytes | None:

@@ -6,6 +6,7 @@ from scaling_exp.tasks.graders.countdown import CountdownGrader
 from scaling_exp.tasks.graders.function import FunctionGrader
 from scaling_exp.tasks.graders.math import MathGrader
 from scaling_exp.tasks.graders.number import NumberGrader
+from scaling_exp.tasks.graders.program import ProgramGrader
 
 GRADERS: dict[str, type] = {
     "exact": Exact,
@@ -14,6 +15,7 @@ GRADERS: dict[str, type] = {
     "math": MathGrader,
     "countdown": CountdownGrader,
     "function": FunctionGrader,
+    "program": ProgramGrader,
 }
 
 __all__ = ["GRADERS", "ChoiceGrader", "MathGrader", "NumberGrader"]

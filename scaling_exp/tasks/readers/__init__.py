@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from scaling_exp.tasks.readers.choice import ChoiceReader
+from scaling_exp.tasks.readers.code import CodeReader
 from scaling_exp.tasks.readers.expression import ExpressionReader
 from scaling_exp.tasks.readers.last_line import LastLineReader
 from scaling_exp.tasks.readers.math import MathReader
@@ -25,6 +26,7 @@ READERS: dict[str, type] = {
     "choice": ChoiceReader,
     "pattern": PatternReader,
     "last_line": LastLineReader,
+    "code": CodeReader,
     "expression": ExpressionReader,
 }
 

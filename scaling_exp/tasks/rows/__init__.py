@@ -6,7 +6,9 @@ from scaling_exp.tasks.files import Row
 from scaling_exp.tasks.question import Question
 from scaling_exp.tasks.rows.columns import Columns
 from scaling_exp.tasks.rows.countdown import CountdownRows
+from scaling_exp.tasks.rows.livecodebench import LiveCodeBench
 from scaling_exp.tasks.rows.multiple_choice import MultipleChoice
+from scaling_exp.tasks.rows.programs import ProgramRows
 
 
 @runtime_checkable
@@ -22,6 +24,8 @@ ROWS: dict[str, type] = {
     "columns": Columns,
     "multiple_choice": MultipleChoice,
     "countdown": CountdownRows,
+    "programs": ProgramRows,
+    "livecodebench": LiveCodeBench,
 }
 
 __all__ = ["ROWS", "Rows"]

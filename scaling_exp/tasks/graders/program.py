@@ -1,0 +1,63 @@
+"""Programs, run with their tests where they can do no harm; see `docs/sandbox.md`."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+
+from scaling_exp.sandbox import BoxError, Limits, SandboxName, Verdict, chosen, tried
+from scaling_exp.tasks.programs import Judging
+from scaling_exp.types import Grade, Problem, UserError
+
+SECONDS_BESIDES = 120.0
+"""For starting boxes, also on a machine that is busy."""
+NUM_TRIES = 3
+"""Of a box that does not start."""
+
+
+@dataclass(frozen=True)
+class ProgramGrader:
+    """An answer is right when the program that it is, or completes, passes its tests; unparsable when it is no Python.
+
+    `sandbox` is `auto` (bubblewrap where it works, else `restricted`, else nothing is graded), one of these two, or
+    `unprotected`. `packages` are installed ones that programs and tests may import besides the standard library.
+    """
+
+    sandbox: SandboxName = "auto"
+    limits: Limits = field(default_factory=Limits)
+    packages: tuple[str, ...] = ()
+    imports: tuple[str, ...] = field(default=("scaling_exp.sandbox",), init=False)
+
+    @property
+    def seconds(self) -> float:
+        return self.limits.wall_seconds + SECONDS_BESIDES
+
+    @property
+    def version(self) -> str:
+        """Raises UserError when no sandbox works here."""
+        return (
+            f"program 1, Python {platform.python_version()}, {chosen(self.sandbox).name}, {self.limits}"
+            f"{', with ' if self.packages else ''}{', '.join(self.packages)}"
+        )
+
+    def quick(self, problem: Problem, answer: str) -> Grade | None:  # noqa: ARG002 - one shape for all
+        return None if answer.strip() else Grade("unparsable", "no program")
+
+    def slow(self, problem: Problem, answer: str) -> Grade:
+        """Raises UserError when no sandbox works here, or the problem's tests cannot be run."""
+        judging = Judging.of(problem.extra)
+        verdict = self._tried(judging, answer)
+        if verdict.found == "broken":
+            raise UserError(f"the tests of problem {problem.name} cannot be run: {verdict.detail}")
+        if verdict.found == "passed":
+            return Grade("correct")
+        return Grade("unparsable" if verdict.found == "unreadable" else "wrong", verdict.detail)
+
+    def _tried(self, judging: Judging, answer: str) -> Verdict:
+        box, program, tests = chosen(self.sandbox), judging.program(answer), judging.all_tests()
+        for _ in range(NUM_TRIES - 1):
+            try:
+                return tried(program, tests, box, self.limits, self.packages)
+            except BoxError:
+                continue
+        return tried(program, tests, box, self.limits, self.packages)
