@@ -27,6 +27,7 @@ from scaling_exp.pretraining import Recipe, Size
 from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, validate
 from scaling_exp.scorers import SCORERS, ScorerModel
 from scaling_exp.spending import limits_from
+from scaling_exp.store import folder_of
 from scaling_exp.strategies import STRATEGIES
 from scaling_exp.submission import TARGETS, Target
 from scaling_exp.tasks import TASKS, SumsAndProducts
@@ -42,11 +43,15 @@ MULTIRUN = ("-m", "--multirun")
 
 def register_resolvers(arguments: Sequence[str] = ()) -> None:
     """Make `${scaling_exp.ladders:}` the folder of the ladders that travel with the package,
-    `${scaling_exp.sweep:}` a name that all runs of one sweep share, empty where `arguments` ask for none, and
-    `${scaling_exp.stop:}` the texts that end an answer to the task."""
+    `${scaling_exp.sweep:}` a name that all runs of one sweep share, empty where `arguments` ask for none,
+    `${scaling_exp.stop:}` the texts that end an answer to the task, and `${scaling_exp.folder:STORE}` the folder of
+    this machine in which a store is."""
     OmegaConf.register_new_resolver("scaling_exp.ladders", lambda: str(SHIPPED), replace=True)
     OmegaConf.register_new_resolver("scaling_exp.sweep", lambda: _sweep(arguments), replace=True)
     OmegaConf.register_new_resolver("scaling_exp.stop", _stop, replace=True)
+    OmegaConf.register_new_resolver(
+        "scaling_exp.folder", lambda store: str(folder_of(store)), replace=True
+    )
 
 
 def _stop(*, _root_: DictConfig) -> list[str]:

@@ -25,7 +25,7 @@ from scaling_exp.store.files import StoreError, Unreachable, replacing
 
 NUM_AT_ONCE = 16
 CHUNK_BYTES = 8 << 20
-RETRY_SECONDS = 30
+RETRY_SECONDS = 15
 YOUNG_SECONDS = 2.0
 """Listings tell ages by the second."""
 OPTIONS = ("endpoint_override", "region", "scheme")
@@ -36,6 +36,15 @@ CREDENTIALS = {
 }
 
 
+ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "gs": ("STORAGE_EMULATOR_HOST",),
+}
+"""Variables that name another server than the provider's."""
+REFUSED = (
+    r"ACCESS_DENIED|PERMISSION_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|CLIENT_TOKEN|UNAUTHENTICATED"
+    r"|HTTP status 40[13]|[Cc]redential|access token"
+)
 _putting = ThreadPoolExecutor(NUM_AT_ONCE, "put")
 
 
@@ -83,9 +92,8 @@ class Address:
     def endpoint(self) -> str:
         """Where it is, if that is not the provider: by the URL or the environment; empty if it is."""
         given = dict(self.options)
-        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if self.scheme == "s3" else ()
-        names = names or ("STORAGE_EMULATOR_HOST",)
-        told = given.get("endpoint_override") or next(filter(None, map(os.environ.get, names)), "")
+        named = filter(None, map(os.environ.get, ENDPOINTS[self.scheme]))
+        told = given.get("endpoint_override") or next(named, "")
         if told and "://" not in told:
             return f"{given.get('scheme', 'https')}://{told}"
         return told.rstrip("/")
@@ -197,7 +205,7 @@ def _filesystem(address: Address, endpoint: str) -> fs.FileSystem:
     if address.scheme == "gs":
         is_anonymous = bool(host)  # an emulator asks for no credentials
         limit = timedelta(seconds=RETRY_SECONDS)
-        return fs.GcsFileSystem(is_anonymous, retry_time_limit=limit, **there)
+        return fs.GcsFileSystem(anonymous=is_anonymous, retry_time_limit=limit, **there)
     region = dict(address.options).get("region") or _region(address.bucket, endpoint)
     # Delayed: an object that fits one part costs one request, not three. Not in the background: that queues copies of
     # all the parts of a large one.
@@ -222,24 +230,23 @@ def _asking(address: Address) -> Iterator[None]:
 
 
 def _reason(address: Address, text: str) -> str:
-    refused = r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|CLIENT_TOKEN|HTTP status 40[13]|\b40[13]\b|UNAUTHENT"
-    credentials = (
-        f"give credentials that may list, read and write it: {CREDENTIALS[address.scheme]}"
-    )
+    told = f"({_short(text)})"
     if re.search(r"NO_SUCH_BUCKET|[Bb]ucket '?\S+'? not found", text):
         return f"there is no bucket {address.bucket!r}; make it, or correct store"
-    if re.search(rf"{refused}|PERMISSION_DENIED|[Cc]redential", text):
-        return f"the bucket refused ({_short(text)}); {credentials}"
-    if re.search(r"NETWORK_CONNECTION|curlCode|UNAVAILABLE|[Tt]imed? ?out", text):
-        where = address.endpoint or "the provider"
+    if re.search(REFUSED, text):
         return (
-            f"{where} cannot be reached ({_short(text)}); look at the network, or AWS_ENDPOINT_URL"
+            f"the bucket refused {told}; give credentials that may list, read and write it:"
+            f" {CREDENTIALS[address.scheme]}"
         )
+    if re.search(r"NETWORK_CONNECTION|curlCode|UNAVAILABLE|[Tt]imed? ?out", text):
+        where = address.endpoint or "its provider"
+        named = f", or correct {ENDPOINTS[address.scheme][-1]}" if address.endpoint else ""
+        return f"{where} cannot be reached {told}; look at the network{named}"
     return _short(text)
 
 
 def _short(text: str) -> str:
     """The telling part of a message that can have a page."""
     line = text.splitlines()[0] if text else "no reason given"
-    found = re.search(r"AWS Error (.*)", line)
-    return re.sub(r" \(Request ID.*", "", found[1] if found else line)[:200]
+    found = re.search(r"(?:AWS Error|last message of) (.*)", line)
+    return re.split(r" \(Request ID| error_info", found[1] if found else line)[0][:200]
