@@ -87,9 +87,10 @@ def _check_lengths(
     for name, strategy in strategies.items():
         needed = longest + strategy.max_new_tokens
         if needed > model.max_tokens:
+            longer = "" if model.max_model_len is None else ", or raise engine.max_model_len"
             raise UserError(
                 f"strategies.{name}: a prompt of {longest} tokens and {needed - longest} more do not fit the"
-                f" {model.max_tokens} tokens of model {model.name}; lower max_tokens"
+                f" {model.max_tokens} tokens of model {model.name}; lower max_tokens{longer}"
             )
 
 

@@ -1,8 +1,10 @@
 """vLLM itself, on the CPU: what it counts, how it is swapped, how it dies; and the shapes that need several ranks."""
 
 import asyncio
+import json
 import os
 import resource
+import shutil
 import signal
 from dataclasses import replace
 
@@ -11,21 +13,37 @@ import pytest
 import yaml
 from conftest import ROOT, SHIPPED
 
+from scaling_exp.config import as_drawn
 from scaling_exp.engines import VLLM, EngineDied, RequestFailed
 from scaling_exp.models import Model
 from scaling_exp.runtime import Gate
-from scaling_exp.types import Completion, Sampling
+from scaling_exp.strategies import Greedy
+from scaling_exp.survey import Prompted
+from scaling_exp.types import Completion, Problem, Sampling, UserError
 
 SETTINGS = yaml.safe_load((ROOT / "conf" / "engine" / "vllm_cpu.yaml").read_text())
 CPU = VLLM(**{key: value for key, value in SETTINGS.items() if key != "kind"})
 GREEDY = Sampling(max_tokens=24, temperature=0.0)
 SAMPLED = Sampling(max_tokens=38)
 PROMPT = (11, 22, 33, 71)
+THINK, END = 66, 65
 
 
 def model(size):
     """The last checkpoint of a shipped size."""
     return Model(size, str(SHIPPED / f"{size}-4.0M"), 4_000_000)
+
+
+def thinker(folder, renamed=None):
+    """The same weights with other words for some tokens."""
+    words = {str(THINK): "<think>", str(END): "</think>"} if renamed is None else renamed
+    shutil.copytree(SHIPPED / "112K-4.0M", folder, dirs_exist_ok=True)
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    known = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {words.get(word, word): token for word, token in known.items()}
+    file.write_text(json.dumps(tokenizer))
+    return Model("thinker", str(folder), 4_000_000)
 
 
 async def draw_all(sampler, num_draws, sampling=SAMPLED, prompt=PROMPT):
@@ -57,6 +75,7 @@ def test_the_shape_of_a_replica_chooses_executor_and_bundles(changes, executor, 
         ({"kv_cache_mib": None}, "engine.kv_cache_mib=256"),
         ({"replicas": 0}, "engine.replicas is 0"),
         ({"max_num_seqs": 0}, "engine.max_num_seqs is 0"),
+        ({"max_model_len": 0}, "engine.max_model_len is 0; .* or null for the model's own"),
     ],
 )
 def test_a_shape_that_cannot_be_is_refused_with_the_remedy(changes, message):
@@ -64,12 +83,35 @@ def test_a_shape_that_cannot_be_is_refused_with_the_remedy(changes, message):
         replace(CPU, **changes)
 
 
+@pytest.mark.parametrize(("limit", "longest"), [(None, None), (64, 64), (4096, 128)])
+def test_a_sequence_is_no_longer_than_the_engine_takes_and_the_model_was_made_for(limit, longest):
+    arguments = replace(CPU, max_model_len=limit).engine_arguments(model("10K"))
+    assert arguments.get("max_model_len") == longest
+
+
+def test_a_limit_on_length_is_no_part_of_a_model():
+    (plain,), (short,) = (
+        as_drawn([model("10K")], replace(CPU, max_model_len=limit)) for limit in (None, 40)
+    )
+    assert (plain.max_tokens, short.max_tokens) == (128, 40)
+    assert (plain.fingerprint, plain.same_shape_as) == (short.fingerprint, short.same_shape_as)
+    with pytest.raises(UserError, match=r"do not fit the 40 tokens .* raise engine.max_model_len"):
+        Prompted.of(short, [Problem("p", "1 + 2 :", "3", "easy")], 0, {"greedy": Greedy(38)})
+
+
+def test_a_model_thinks_between_two_tokens_of_its_own(tmp_path):
+    assert model("10K").thinking_tokens is None
+    assert thinker(tmp_path).thinking_tokens == (THINK, END)
+
+
 @pytest.mark.slow
-def test_one_engine_after_another_in_one_process():
+def test_one_engine_after_another_in_one_process(tmp_path):
     """One test, because the import of vLLM is what costs."""
 
     async def story():
         engine = CPU.start()
+        await check_that_texts_end_what_they_should(engine, tmp_path)
+        await check_that_thinking_ends_in_time(engine, tmp_path)
         await check_that_it_counts(engine)
         await check_that_prompts_are_prefilled_once(engine)
         await check_that_swapping_leaves_nothing_behind(engine)
@@ -79,6 +121,62 @@ def test_one_engine_after_another_in_one_process():
         await check_that_the_gate_bears_a_small_cache()
 
     asyncio.run(story())
+
+
+async def check_that_texts_end_what_they_should(engine, folder):
+    """At the token that completes one, in the words of the model that is held; and no other draw."""
+    await engine.hold(model("112K"))
+    plain = await draw_all(engine, 100)
+    await check_stops(engine, model("112K"), plain, ("= 3", "6 ,"))
+    stranger = thinker(folder / "other", {",": "then"})
+    loaded = engine._engine
+    await engine.hold(stranger)
+    assert engine._engine is loaded
+    await check_stops(engine, stranger, plain, ("then",))
+    assert engine._engine.output_processor.get_num_unfinished_requests() == 0
+
+
+async def check_stops(engine, held, plain, stop):
+    stopped = await draw_all(engine, len(plain), replace(SAMPLED, stop=stop))
+    assert await draw_all(engine, len(plain)) == plain
+    num_stopped = 0
+    for whole, part in zip(plain, stopped, strict=True):
+        texts = (held.decode(whole.tokens[:length]) for length in range(1, len(whole.tokens) + 1))
+        ends = [at for at, text in enumerate(texts, 1) if any(each in text for each in stop)]
+        assert part.tokens == whole.tokens[: ends[0] if ends else None]
+        assert part.finish_reason == ("stop" if ends else whole.finish_reason)
+        num_stopped += bool(ends)
+    assert num_stopped > len(plain) / 4
+
+
+async def check_that_thinking_ends_in_time(engine, folder):
+    """Forced where it is as long as it may be, tokens of the prompt among them, and nowhere else."""
+    with pytest.raises(UserError, match="has no token of its own that ends its thinking"):
+        await engine(PROMPT, replace(SAMPLED, max_thinking_tokens=3), 1)
+    await engine.hold(thinker(folder))
+    for prompt in (PROMPT, (*PROMPT, THINK), (*PROMPT, THINK, 1, 2, 3)):
+        plain = await draw_all(engine, 40, SAMPLED, prompt)
+        for limit in (0, 5, 20):
+            sampling = replace(SAMPLED, max_thinking_tokens=limit)
+            ended = await draw_all(engine, 40, sampling, prompt)
+            for free, drawn in zip(plain, ended, strict=True):
+                at = forced_at(prompt, free.tokens, limit)
+                kept = free.tokens[:at] if at is None else (*free.tokens[:at], END)
+                assert drawn.tokens[: len(kept)] == kept
+                assert forced_at(prompt, drawn.tokens, limit) is None
+
+
+def forced_at(prompt, tokens, limit):
+    """Where an end that is not there must be: `limit` tokens after a beginning."""
+    num_thought = None
+    for at, token in enumerate((*prompt, *tokens), -len(prompt)):
+        if num_thought is not None and num_thought >= limit and token != END and at >= 0:
+            return at
+        if num_thought is None:
+            num_thought = 0 if token == THINK else None
+        else:
+            num_thought = None if token == END else num_thought + 1
+    return None
 
 
 async def check_that_it_counts(engine):

@@ -2,7 +2,8 @@
 
 On CPU the engine core lives in the worker's own process and is stepped from its event loop: no second process, no
 thread, so it starts in seconds and nothing waits for the interpreter lock. On GPU it is vLLM's AsyncLLM. Both get token
-ids and give token ids; text is made elsewhere. vLLM is imported when an engine starts, not before.
+ids and give token ids; text is made elsewhere, but of requests that a text shall end. vLLM is imported when an engine
+starts, not before.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class VLLM:
     """How vLLM runs. A replica is `tensor_parallel * pipeline_parallel` ranks of `num_cpus` cores and `num_gpus` GPUs.
 
     `in_process` is for CPU and a single rank; KV memory is given in MiB or as a share of the accelerator's. `replicas`
-    null fills the cluster.
+    null fills the cluster, `max_model_len` null is what each model was made for.
     """
 
     in_process: bool
@@ -55,6 +56,7 @@ class VLLM:
     num_cpus: int
     num_gpus: int
     dtype: str
+    max_model_len: int | None
     max_num_seqs: int
     max_num_batched_tokens: int
     kv_cache_mib: int | None
@@ -78,10 +80,11 @@ class VLLM:
         for name in ("max_num_seqs", "tensor_parallel", "pipeline_parallel", "ranks_per_node"):
             if getattr(self, name) < 1:
                 raise ValueError(f"engine.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.replicas is not None and self.replicas < 1:
-            raise ValueError(
-                f"engine.replicas is {self.replicas}; it must be at least 1, or null for all that fit"
-            )
+        for name, means in (("replicas", "all that fit"), ("max_model_len", "the model's own")):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(
+                    f"engine.{name} is {value}; it must be at least 1, or null for {means}"
+                )
 
     @property
     def num_ranks(self) -> int:
@@ -125,6 +128,12 @@ class VLLM:
         """Keyword arguments of vLLM's EngineArgs. What a model says of its precision goes before the engine's."""
         kv_cache = {"kv_cache_memory_bytes": self.kv_cache_mib << 20} if self.kv_cache_mib else {}
         block = {"block_size": self.block_size} if self.block_size else {}
+        length = (
+            {"max_model_len": min(self.max_model_len, model.max_tokens)}
+            if self.max_model_len is not None
+            else {}
+        )
+        thinking = model.thinking_tokens
         return {
             "model": self.folder_of(model),
             "skip_tokenizer_init": True,
@@ -145,15 +154,19 @@ class VLLM:
             "distributed_executor_backend": self.executor,
             "disable_log_stats": True,
             "seed": 0,
+            "reasoning_config": None if thinking is None else _thinking_ends(*thinking),
             **kv_cache,
             **block,
+            **length,
         }
 
 
-class _Sized:
-    """What both engines tell of the model that they hold."""
+class _Holding:
+    """What both engines do with the model that they hold."""
 
+    _engine: Any
     _capacity: Capacity
+    _model: Model
 
     @property
     def num_slots(self) -> int:
@@ -167,13 +180,60 @@ class _Sized:
     def facts(self) -> Mapping[str, object]:
         return asdict(self._capacity)
 
+    def _can_swap(self, model: Model) -> bool:
+        """Whether the engine can hold it by exchanging weights alone."""
+        if self._engine is None:
+            return False
+        held = self._model
+        return (model.same_shape_as, model.thinking_tokens) == (
+            held.same_shape_as,
+            held.thinking_tokens,
+        )
+
+    def _took(self, model: Model) -> None:
+        self._model = model
+        self._engine.output_processor.tokenizer = None
+
+    def _parameters(self, sampling: Sampling, seed: int) -> SamplingParams:
+        """Raises UserError for what the model that is held cannot do."""
+        if sampling.stop and self._engine.output_processor.tokenizer is None:
+            self._engine.output_processor.tokenizer = _stop_finder(self._model)
+        if sampling.max_thinking_tokens is not None and self._model.thinking_tokens is None:
+            raise UserError(
+                f"sampling.max_thinking_tokens is {sampling.max_thinking_tokens}, and model {self._model.name} has no"
+                " token of its own that ends its thinking, such as </think>: leave it null"
+            )
+        return sampling_params(sampling, seed, self._model.stop_token_ids)
+
+
+def _stop_finder(model: Model) -> Any:
+    """With what vLLM finds stop strings: the tokenizer that answers are read with, in the form that it takes."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_object=model.tokenizer)
+
+
+def _thinking_ends(start: int, end: int) -> Any:
+    """vLLM's description of what begins and ends a thinking.
+
+    It makes token ids of two texts, for which it would have to load the tokenizer; with the ids given it does not.
+    """
+    from vllm.config import ReasoningConfig
+
+    config = ReasoningConfig()
+    config._reasoning_start_token_ids = [start]
+    config._reasoning_end_token_ids = [end]
+    config._natural_reasoning_end_token_ids = [end]
+    return config
+
 
 class _Request(asyncio.Future[Completion]):
     """A request in the engine. To cancel it is to take it out."""
 
-    def __init__(self, name: str, withdraw: Callable[[str], None]) -> None:
+    def __init__(self, name: str, labels: Tokens, withdraw: Callable[[str], None]) -> None:
         super().__init__()
         self.name = name
+        self.labels = labels
         self._withdraw = withdraw
 
     def cancel(self, msg: object = None) -> bool:
@@ -198,7 +258,7 @@ def _packed_again(model: Any) -> None:
 
 
 @dataclass(eq=False)
-class InProcess(_Sized):
+class InProcess(_Holding):
     """vLLM's LLMEngine, stepped between turns of the event loop."""
 
     config: VLLM
@@ -218,16 +278,14 @@ class InProcess(_Sized):
         self._num_added = 0
         self._num_finished = 0
         self._waiting: dict[str, _Request] = {}
-        self._stop: Tokens = ()
         self._engine: Any = None
-        self._shape = ""
         self._capacity = Capacity(0, 0, 0)
         self._wake = asyncio.Event()
         self._driver = asyncio.ensure_future(self._drive())
 
     async def hold(self, model: Model) -> None:
         """Load a model; one of the same shape as the last only exchanges the weights."""
-        if self._engine is not None and model.same_shape_as == self._shape:
+        if self._can_swap(model):
             self._engine.collective_rpc(
                 "reload_weights", kwargs={"weights_path": self.config.folder_of(model)}
             )
@@ -236,19 +294,18 @@ class InProcess(_Sized):
         else:
             self._unload()
             self._load(model)
-        self._stop = model.stop_token_ids
-        self._shape = model.same_shape_as
+        self._took(model)
         self.counters = Counters(num_slots=self.num_slots)
 
     def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> asyncio.Future[Completion]:
         self._num_added += 1
         name = str(self._num_added)
-        parameters = sampling_params(sampling, seed, self._stop)
+        parameters = self._parameters(sampling, seed)
         try:
             self._engine.add_request(name, engine_input(prefix), parameters)
         except self._Invalid as error:
             raise RequestFailed(str(error)) from error
-        self._waiting[name] = request = _Request(name, self._withdraw)
+        self._waiting[name] = request = _Request(name, sampling.labels, self._withdraw)
         self._wake.set()
         return request
 
@@ -295,7 +352,7 @@ class InProcess(_Sized):
         for output in finished:
             future = self._waiting.pop(output.request_id, None)
             if future is not None and not future.done():
-                future.set_result(completion(output, self.counters))
+                future.set_result(completion(output, self.counters, future.labels))
 
     def _count(self, seconds: float) -> None:
         """Add a step. The integral of the queue's length over time is the sum of the waits (Little's law)."""
@@ -339,7 +396,7 @@ class InProcess(_Sized):
 
 
 @dataclass(eq=False)
-class Async(_Sized):
+class Async(_Holding):
     """vLLM's AsyncLLM: the engine core in a process of its own."""
 
     config: VLLM
@@ -353,9 +410,7 @@ class Async(_Sized):
         self._ids = count()
         self._num_open = 0
         self.last_step = 0.0
-        self._stop: Tokens = ()
         self._engine: Any = None
-        self._shape = ""
         self._capacity = Capacity(0, 0, 0)
 
     async def hold(self, model: Model) -> None:
@@ -363,22 +418,21 @@ class Async(_Sized):
 
         Not on a CPU, where the output layer must be packed again, and a function cannot be sent to another process.
         """
-        if self._engine is not None and model.same_shape_as == self._shape and not _is_cpu():
+        if self._can_swap(model) and not _is_cpu():
             weights = {"weights_path": self.config.folder_of(model)}
             await self._engine.collective_rpc("reload_weights", kwargs=weights)
             await self._engine.reset_prefix_cache()
         else:
             await self.close()
             await asyncio.to_thread(self._load, model)
-        self._stop = model.stop_token_ids
-        self._shape = model.same_shape_as
+        self._took(model)
         self.counters = Counters(num_slots=self.num_slots)
 
     async def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
         from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        parameters = sampling_params(sampling, seed, self._stop)
+        parameters = self._parameters(sampling, seed)
         request_id = str(next(self._ids))
         if not self._num_open:
             self.last_step = perf_counter()  # it was idle until now
@@ -386,7 +440,7 @@ class Async(_Sized):
         try:
             async for output in self._engine.generate(engine_input(prefix), parameters, request_id):
                 if output.finished:
-                    return completion(output, self.counters)
+                    return completion(output, self.counters, sampling.labels)
         except EngineDeadError as error:
             raise EngineDied(f"vLLM's engine core failed: {error!r}") from error
         except VLLMValidationError as error:
@@ -496,11 +550,6 @@ def _sampling_params(sampling: Sampling, stop_token_ids: Tokens) -> SamplingPara
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
-    for name in ("stop", "max_thinking_tokens"):
-        if getattr(sampling, name) not in ((), None):
-            raise UserError(
-                f"sampling.{name} is {getattr(sampling, name)!r}, which engine.kind=vllm does not honour: leave it out"
-            )
     return SamplingParams(
         n=1,
         temperature=sampling.temperature,
@@ -509,13 +558,17 @@ def _sampling_params(sampling: Sampling, stop_token_ids: Tokens) -> SamplingPara
         min_p=sampling.min_p,
         max_tokens=sampling.max_tokens,
         stop_token_ids=list(sampling.stop_token_ids + stop_token_ids),
-        detokenize=False,
+        stop=list(sampling.stop),
+        include_stop_str_in_output=True,
+        thinking_token_budget=sampling.max_thinking_tokens,
+        logprob_token_ids=list(sampling.labels) or None,
+        detokenize=bool(sampling.stop),
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,  # ours is a copy already; vLLM's own deep copy costs 36 us a request
     )
 
 
-def completion(output: RequestOutput, counters: Counters) -> Completion:
+def completion(output: RequestOutput, counters: Counters, labels: Tokens) -> Completion:
     """Our form of a finished request, added to the counters."""
     (generated,) = output.outputs
     num_cached = output.num_cached_tokens or 0
@@ -527,4 +580,11 @@ def completion(output: RequestOutput, counters: Counters) -> Completion:
         tokens=tuple(generated.token_ids),
         finish_reason="length" if generated.finish_reason == "length" else "stop",
         num_cached_tokens=num_cached,
+        label_logprobs=_logprobs_of_first(generated.logprobs, labels) if labels else (),
     )
+
+
+def _logprobs_of_first(logprobs: Any, labels: Tokens) -> tuple[float, ...]:
+    """Log-probabilities of some tokens, had they been the first."""
+    first = logprobs[0]
+    return tuple(first[label].logprob for label in labels)

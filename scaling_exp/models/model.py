@@ -52,6 +52,13 @@ TOKENIZERS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "mer
 LENGTHS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len")
 MAX_TOKENS: Mapping[str, int] = {"gemma3_text": 131072}
 """Lengths that the config.json of a model type leaves out."""
+THINKING = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+)
+"""Tokens around a model's thinking: Qwen, DeepSeek and many others; Mistral; ByteDance; Cohere."""
 NO_SHAPES = ("_name_or_path", "transformers_version")
 """Keys of a config.json that say nothing of the weights."""
 
@@ -61,7 +68,8 @@ class Model:
     """One model to draw from: a name for plots, where its weights are, and what its pre-training consumed.
 
     `path` is a folder, or an id of the Hugging Face Hub, taken at `revision`. `dtype` and `quantization` are vLLM's,
-    and None leaves them to the engine. `pretraining_tokens` None when D is not known: it then takes part in no trade.
+    and None leaves them to the engine. `max_model_len` is the longest sequence that its engine takes, None where that
+    is what the model was made for. `pretraining_tokens` None when D is not known: it then takes part in no trade.
     """
 
     name: str
@@ -74,6 +82,7 @@ class Model:
     is_distilled: bool = False
     dtype: str | None = None
     quantization: str | None = None
+    max_model_len: int | None = None
 
     def __post_init__(self) -> None:
         if self.pretraining_tokens is not None and self.pretraining_tokens < 1:
@@ -172,13 +181,26 @@ class Model:
 
     @cached_property
     def max_tokens(self) -> int:
-        """Longest sequence that the model was made for."""
+        """Longest sequence that the model was made for, and its engine takes."""
+        made_for = self._made_for_tokens()
+        return made_for if self.max_model_len is None else min(made_for, self.max_model_len)
+
+    def _made_for_tokens(self) -> int:
         for length in map(self.config.get, LENGTHS):
             if length:
                 return int(length)
         if self.config.get("model_type") in MAX_TOKENS:
             return MAX_TOKENS[self.config["model_type"]]
         raise UserError(f"model {self.name}: config.json lacks {LENGTHS[0]}")
+
+    @cached_property
+    def thinking_tokens(self) -> tuple[int, int] | None:
+        """The token that begins its thinking and the one that ends it; None for a model that has none such."""
+        for marks in THINKING:
+            start, end = map(self.tokenizer.token_to_id, marks)
+            if start is not None and end is not None:
+                return start, end
+        return None
 
     @cached_property
     def same_shape_as(self) -> str:
@@ -217,8 +239,8 @@ class Model:
 
         Raises UserError when a prompt has words that the model does not know.
         """
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
-        unknown = self._tokenizer.token_to_id(str(getattr(self._tokenizer.model, "unk_token", "")))
+        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
+        unknown = self.tokenizer.token_to_id(str(getattr(self.tokenizer.model, "unk_token", "")))
         for text, encoding in zip(texts, encodings, strict=True):
             if unknown is not None and unknown in encoding.ids:
                 raise UserError(
@@ -273,11 +295,12 @@ class Model:
 
     @cached_property
     def _decode(self) -> Callable[[Tokens], str]:
-        tokenizer = self._tokenizer
+        tokenizer = self.tokenizer
         return lru_cache(maxsize=1 << 18)(lambda tokens: tokenizer.decode(list(tokens)))
 
     @cached_property
-    def _tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> Tokenizer:
+        """What texts and token ids are made of each other with. Raises UserError where there is none."""
         if self._tokenizer_names == ["tokenizer.json"]:
             return Tokenizer.from_file(str(self._file("tokenizer.json")))
         try:
@@ -299,7 +322,7 @@ class Model:
     def _eos_of_tokenizer(self) -> list[int]:
         eos = self._json("tokenizer_config.json", is_needed=False).get("eos_token")
         content = eos.get("content") if isinstance(eos, dict) else eos
-        found = None if content is None else self._tokenizer.token_to_id(str(content))
+        found = None if content is None else self.tokenizer.token_to_id(str(content))
         return [] if found is None else [found]
 
     @cached_property

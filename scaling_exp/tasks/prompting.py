@@ -43,8 +43,8 @@ class Prompting:
     answer_after: str | None = None
     """What ends the thinking; only the text after its last occurrence is read, and without it there is no answer."""
     stop: tuple[str, ...] = ()
-    """What follows the first of these is not read. Drawing ends there only where `strategies.*.sampling.stop` says so
-    too, and the engine honours it."""
+    """In plain text: what follows the first of these is not read, and the strategies of `conf/strategy` stop drawing
+    there (`${scaling_exp.stop:}`). A chat model ends its turn itself."""
 
     def __post_init__(self) -> None:
         if "{question}" not in self.template:
@@ -82,7 +82,8 @@ class Prompting:
 
     def said(self, text: str) -> str | None:
         """What of a completion may hold the answer; None when the thinking has not ended."""
-        text = text[: min((at for each in self.stop if (at := text.find(each)) >= 0), default=None)]
+        stop = () if self.chat else self.stop
+        text = text[: min((at for each in stop if (at := text.find(each)) >= 0), default=None)]
         if self.answer_after is None:
             return text
         _, ended, answer = text.rpartition(self.answer_after)

@@ -231,8 +231,8 @@ def check(sampling: Sampling, able: ChatHonoured) -> None:
             )
     if sampling.stop and not able.stop:
         raise UserError(
-            f"sampling.stop is {list(sampling.stop)} and {who} does not honour it: leave it empty, or choose another"
-            " model"
+            f"sampling.stop is {list(sampling.stop)} and {who} does not honour it: leave it empty"
+            " (task.prompt.stop=[]), or choose another model"
         )
     if sampling.stop_token_ids:
         raise UserError(
