@@ -45,7 +45,9 @@ class Seen:
 
     @classmethod
     def of(cls, folder: RunFolder) -> Seen:
-        return cls(folder, State.read(folder), folder.is_locked)
+        state = State.read(folder)
+        is_at_work = state is not None and not state.is_over
+        return cls(folder, state, is_at_work and folder.is_locked)
 
     @property
     def phase(self) -> str:
@@ -73,9 +75,9 @@ def overview(store: Store) -> RenderableType:
     seen = [Seen.of(each) for each in store.runs()]
     if not seen:
         raise UserError(
-            f"{store.root} has no runs; give the folder of a run or of a store, or store=FOLDER"
+            f"{store.url} has no runs; give the folder of a run or of a store, or store=FOLDER"
         )
-    table = _table(f"{store.root}: {len(seen)} runs", "run", "state", numbers=COLUMNS)
+    table = _table(f"{store.url}: {len(seen)} runs", "run", "state", numbers=COLUMNS)
     for each in sorted(seen, key=lambda each: each.silence if each.state else float("inf")):
         table.add_row(each.folder.path.name, _coloured(each.phase), *_cells(each))
     return table
@@ -103,13 +105,14 @@ def _cells(seen: Seen) -> list[str]:
 
 def detail(folder: RunFolder) -> RenderableType:
     """One run in full. Raises UserError when it is none."""
+    where = folder.url(folder.path)
     if not folder.path.is_dir():
-        raise UserError(f"{folder.path} is no run, no store and no job")
+        raise UserError(f"{where} is no run, no store and no job")
     seen = Seen.of(folder)
     state = seen.state
     if state is None:
         return Text(
-            f"{folder.path}: nothing is known of its progress; `report {folder.path}` reads what is there"
+            f"{where}: nothing is known of its progress; `report {where}` reads what is there"
         )
     parts: list[RenderableType] = [_headline(seen, state)]
     if state.models:
@@ -189,7 +192,7 @@ def _facts(seen: Seen, state: State) -> list[str]:
     if seen.is_over and seen.phase != "finished":
         lines.append(f"go on    {state.command}")
     if seen.phase == "finished":
-        lines.append(f"report   {seen.folder.path}/report.html")
+        lines.append(f"report   {seen.folder.url(seen.folder.path)}/report.html")
     return lines
 
 

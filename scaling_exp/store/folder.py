@@ -51,6 +51,11 @@ class Store:
         copy = mirror.Mirror.of(where)
         return cls(copy.root, copy)
 
+    @property
+    def url(self) -> str:
+        """Where it really is."""
+        return self.elsewhere.url(self.root)
+
     def run(self, run_id: str) -> RunFolder:
         """The folder of one run, which need not be there yet."""
         return RunFolder(self.root / run_id, self.elsewhere)
@@ -154,7 +159,7 @@ class RunFolder:
         """Raises StoreError when there is none."""
         if not self.manifest.is_file():
             raise StoreError(
-                f"{self.path} is not a run: it has no manifest.json; give the folder that `run` printed"
+                f"{self.url(self.path)} is not a run: it has no manifest.json; give the folder that `run` printed"
             )
         return json.loads(self.manifest.read_text())
 
@@ -202,7 +207,9 @@ class RunFolder:
     def _existing(self, name: str) -> FilePath:
         file = self._table(name)
         if not file.is_file():
-            raise StoreError(f"{file} is missing: the run has not finished; run it again to go on")
+            raise StoreError(
+                f"{self.url(file)} is missing: the run has not finished; run it again to go on"
+            )
         return file
 
     def _table(self, name: str) -> FilePath:

@@ -157,7 +157,7 @@ class Mirror:
         return any(stat.modified > oldest for stat in leases(self.objects, run).values())
 
     def url(self, file: FilePath) -> str:
-        return f"{self.objects.address}/{self._name(file)}"
+        return f"{self.objects.address}/{self._name(file)}".removesuffix("/.")
 
     def _fetch(self, listed: dict[str, Stat]) -> None:
         wanted = ((name, stat, self.root / name) for name, stat in listed.items())
