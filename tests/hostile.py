@@ -102,15 +102,6 @@ WRONG = hostile(
         def add(a, b):
             return a + b
     """,
-    announces_a_message_that_never_comes="""
-        import os, time
-        for fd in range(3, 256):
-            try:
-                os.write(fd, (1 << 20).to_bytes(4, "big"))
-            except OSError:
-                pass
-        time.sleep(3600)
-    """,
     closes_every_descriptor="""
         import os
         os.closerange(0, 256)
@@ -230,7 +221,7 @@ WRONG = hostile(
         texts = []
         for root in ("/", "/tmp", "/proc", "/dev/shm", "/dev/fd", "/var/tmp", "."):
             for folder, folders, names in os.walk(root):
-                if folder.startswith("/usr/lib"):
+                if "/lib" in folder:
                     folders.clear()
                 for name in names:
                     try:
@@ -286,39 +277,16 @@ WRONG = hostile(
             return 0
     """,
     # taking for ever, or everything
-    loops="while True: pass",
-    loops_deaf_to_signals="""
-        import signal
-        signal.signal(signal.SIGXCPU, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        while True:
-            pass
-    """,
-    loops_in_c="def add(a, b): return sum(range(10**12))",
-    sleeps="import time; time.sleep(3600)",
     waits_for_input="add = lambda a, b: int(input()) or __import__('time').sleep(3600)",
     sleeps_at_exit="""
         import atexit, sys, time
         atexit.register(time.sleep, 3600)
         sys.exit()
     """,
-    waits_for_a_lock="""
-        import threading
-        lock = threading.Lock()
-        lock.acquire()
-        def add(a, b):
-            lock.acquire()
-    """,
     waits_for_a_thread="""
         import threading, time
         threading.Thread(target=time.sleep, args=(3600,)).start()
         raise SystemExit
-    """,
-    takes_all_memory="""
-        def add(a, b):
-            kept = []
-            while True:
-                kept.append(bytearray(1 << 24))
     """,
     takes_all_memory_by_doubling="x = [0] * (1 << 40)",
     maps_all_memory="""
@@ -379,22 +347,11 @@ WRONG = hostile(
         while True:
             os.dup(1)
     """,
-    prints_for_ever="""
-        while True:
-            print("x" * (1 << 20))
-    """,
     returns_too_much="def add(a, b): return 'x' * (1 << 26)",
     returns_a_list_in_itself="""
         def add(a, b):
             x = []
             x.append(x)
-            return x
-    """,
-    returns_what_doubles="""
-        def add(a, b):
-            x = []
-            for _ in range(60):
-                x = [x, x]
             return x
     """,
     returns_a_deep_list="""
@@ -412,6 +369,66 @@ WRONG = hostile(
             while True:
                 yield 5
     """,
+    sends_a_deep_message="""
+        import os, time
+        body = b"[" * 1_000_000
+        for fd in range(3, 20):
+            try:
+                os.write(fd, len(body).to_bytes(4, "big") + body)
+            except OSError:
+                pass
+        time.sleep(3600)
+    """,
+    has_a_huge_error="def add(a, b): raise ValueError('x' * (1 << 28))",
+    # what is no program
+    is_no_python="The answer is 5.",
+    is_nothing="",
+    defines_something_else="def sum_of(a, b): return a + b",
+    holds_a_null_byte="def add(a, b):\0 return a + b",
+    is_wrong="def add(a, b): return a - b",
+    is_right_by_looks="def add(a, b): return str(a + b)",
+    is_right_for_the_first_test="def add(a, b): return 5",
+)
+
+ENDLESS = hostile(
+    # these are ended by a limit
+    announces_a_message_that_never_comes="""
+        import os, time
+        for fd in range(3, 256):
+            try:
+                os.write(fd, (1 << 20).to_bytes(4, "big"))
+            except OSError:
+                pass
+        time.sleep(3600)
+    """,
+    loops="while True: pass",
+    loops_deaf_to_signals="""
+        import signal
+        signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            pass
+    """,
+    loops_in_c="def add(a, b): return sum(range(10**12))",
+    sleeps="import time; time.sleep(3600)",
+    waits_for_a_lock="""
+        import threading
+        lock = threading.Lock()
+        lock.acquire()
+        def add(a, b):
+            lock.acquire()
+    """,
+    prints_for_ever="""
+        while True:
+            print("x" * (1 << 20))
+    """,
+    returns_what_doubles="""
+        def add(a, b):
+            x = []
+            for _ in range(60):
+                x = [x, x]
+            return x
+    """,
     sends_a_bomb_of_lists="""
         import os, time
         body = b'["value",[' + b"[]," * 3_000_000 + b"[]],[]]"
@@ -424,16 +441,6 @@ WRONG = hostile(
                 pass
         time.sleep(3600)
     """,
-    sends_a_deep_message="""
-        import os, time
-        body = b"[" * 1_000_000
-        for fd in range(3, 20):
-            try:
-                os.write(fd, len(body).to_bytes(4, "big") + body)
-            except OSError:
-                pass
-        time.sleep(3600)
-    """,
     has_an_error_that_takes_for_ever="""
         class Slow(Exception):
             def __str__(self):
@@ -442,15 +449,12 @@ WRONG = hostile(
         def add(a, b):
             raise Slow
     """,
-    has_a_huge_error="def add(a, b): raise ValueError('x' * (1 << 28))",
-    # what is no program
-    is_no_python="The answer is 5.",
-    is_nothing="",
-    defines_something_else="def sum_of(a, b): return a + b",
-    holds_a_null_byte="def add(a, b):\0 return a + b",
-    is_wrong="def add(a, b): return a - b",
-    is_right_by_looks="def add(a, b): return str(a + b)",
-    is_right_for_the_first_test="def add(a, b): return 5",
+    takes_all_memory="""
+        def add(a, b):
+            kept = []
+            while True:
+                kept.append(bytearray(1 << 24))
+    """,
 )
 
 ESCAPES = hostile(
@@ -686,5 +690,72 @@ HARMLESS = hostile(
             return a + b
         if __name__ == "__main__":
             raise SystemExit(add(int(input()), int(input())))
+    """,
+)
+
+SCRIPT_TESTS = """
+def check(run):
+    assert run("2 3").split() == ["5"]
+    assert run("-1 1").split() == ["0"]
+"""
+
+SCRIPTS = hostile(
+    # programs over standard input and output; none of these is right
+    says_nothing="pass",
+    says_the_first_answer="print(5)",
+    leaves_before_it_says="import os; print(5); os._exit(0)",
+    fails_after_it_said="a, b = map(int, input().split()); print(a + b); 1 / 0",
+    says_too_much="print(*range(2_000_000))",
+    says_passed_everywhere="""
+        import os
+        for fd in range(256):
+            try:
+                os.write(fd, b'["passed", ""]\\n')
+            except OSError:
+                pass
+    """,
+    counts_its_runs="""
+        try:
+            print(0, file=open("/tmp/count", "x"))
+            print(5)
+        except FileExistsError:
+            print(0)
+        except OSError:
+            raise SystemExit(1)
+        raise KeyError
+    """,
+    remembers_its_runs="""
+        import builtins
+        builtins.runs = getattr(builtins, "runs", 0) + 1
+        print([5, 0][builtins.runs - 1])
+    """,
+    kills_its_parent="""
+        import os
+        os.kill(os.getppid(), 9)
+    """,
+    stops_its_parent="""
+        import resource, os
+        resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))
+        print(5)
+    """,
+    is_no_script="print(",
+)
+
+RIGHT_SCRIPTS = hostile(
+    reads_a_line="a, b = map(int, input().split()); print(a + b)",
+    reads_bytes="import sys; print(sum(map(int, sys.stdin.buffer.read().split())))",
+    opens_descriptors="import os; os.write(1, b'%d' % sum(map(int, open(0).read().split())))",
+    leaves_as_scripts_do="import sys; print(sum(map(int, input().split()))); sys.exit(1)",
+    prints_at_exit="""
+        import atexit
+        atexit.register(lambda: print(total))
+        total = sum(map(int, input().split()))
+    """,
+    prints_in_a_thread="""
+        import threading
+        def main():
+            print(sum(map(int, input().split())))
+        threading.stack_size(1 << 26)
+        threading.Thread(target=main).start()
     """,
 )

@@ -16,6 +16,7 @@ LARGEST_INT = 1 << 63
 HANDLE = "handle"
 
 _sequences = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_exact = {"Decimal": "decimal", "Fraction": "fractions"}
 
 
 class NotPlainError(Exception):
@@ -37,7 +38,17 @@ def pack(value: Any, handle: Callable[[Any], Any]) -> Any:
         return {"bytes" if isinstance(value, bytes) else "bytearray": value.hex()}
     if isinstance(value, complex):
         return {"complex": [value.real, value.imag]}
-    return {HANDLE: handle(value)}
+    return _number(value) or {HANDLE: handle(value)}
+
+
+def _number(value: Any) -> Any:
+    """A number of NumPy's or of an exact kind, which tests compare with plain ones; None for anything else."""
+    kind = type(value)
+    if kind.__name__ in _exact and kind.__module__ == _exact[kind.__name__]:
+        return {kind.__name__: str(value)}
+    if kind.__module__ == "numpy" and not hasattr(kind, "__len__"):
+        return {"numpy": _scalar(value.item())}
+    return None
 
 
 def _scalar(value: bool | int | float | str | None) -> Any:
@@ -54,7 +65,7 @@ def unpack(packed: Any, handle: Callable[[Any], Any]) -> Any:
     """The value again. Raises NotPlainError for anything that `pack` does not make."""
     try:
         return _unpack(packed, handle)
-    except (TypeError, ValueError, KeyError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
         raise NotPlainError(f"{type(error).__name__}: {error}") from None
 
 
@@ -66,6 +77,10 @@ def _unpack(packed: Any, handle: Callable[[Any], Any]) -> Any:
     ((name, content),) = packed.items()
     if name == HANDLE:
         return handle(content)
+    if name == "numpy":
+        return _unpack(content, handle)
+    if name in _exact:
+        return getattr(__import__(_exact[name]), name)(content)
     if name == "dict":
         return {_unpack(key, handle): _unpack(value, handle) for key, value in content}
     if name in _sequences:

@@ -107,7 +107,11 @@ class Objects:
 
     def _handle(self, value: Any) -> Any:
         self._kept.append(value)
-        return [len(self._kept) - 1, bool(value)]
+        try:
+            truth = bool(value)
+        except Exception:  # noqa: BLE001 - an array has none
+            truth = True
+        return [len(self._kept) - 1, truth]
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {

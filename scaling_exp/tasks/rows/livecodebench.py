@@ -70,7 +70,7 @@ class LiveCodeBench:
         )
         return Question(
             name=text_of(row, "question_id", "question_id", at),
-            question=wording.replace("{question}", asked).replace("{starter}", starter),
+            question=wording.replace("{question}", asked).replace("{starter}", starter.rstrip()),
             answer=PASSES,
             level=self._level(row, at),
             extra=judging.extra(),
