@@ -1,5 +1,8 @@
 """Ways to spend compute on samples whose truth is known: what is chosen, and that nobody peeks."""
 
+from dataclasses import replace
+from itertools import combinations, product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,14 +10,17 @@ import pytest
 from scaling_exp.analysis import AnalysisSettings, Measured, analyse
 from scaling_exp.analysis.attempts import fold
 from scaling_exp.analysis.cost import Pricing
+from scaling_exp.analysis.estimators import pass_at_k, verified_at_k
 from scaling_exp.analysis.questions.compute_optimal import Chosen, ComputeOptimal, quantile_bins
 from scaling_exp.analysis.questions.strategies import Strategies
+from scaling_exp.analysis.questions.swarm import Swarm
 from scaling_exp.analysis.questions.ways import Way, halves, ways
 from scaling_exp.types import Architecture, ModelFacts
 
 SHAPE = Architecture(1000, 900, 800, 2, 4, 8)
 MODEL = ModelFacts("m", SHAPE, 1e6)
 NUM_PROBLEMS, NUM_SAMPLES = 200, 16
+TRAINED = (("a", 1e6), ("b", 1e6), ("big", 4e6))
 
 
 def drawn(strategy, right_PS, score_PS=None, tokens=10):
@@ -139,3 +145,57 @@ def test_one_strategy_has_nothing_to_be_compared_with(right_PS):
     assert "data cannot tell" in asked(Strategies(), drawn("sampling", right_PS)).sentences[0]
     few = drawn("sampling", right_PS[:20])
     assert "data cannot tell" in asked(ComputeOptimal(), few).sentences[0]
+
+
+def test_a_verifier_that_errs_is_what_brute_force_says():
+    """All choices of k samples, all patterns of what is accepted."""
+    right_S, completeness, soundness = np.array([1, 1, 0, 0, 0]), 0.8, 0.7
+    for k in (1, 2, 3):
+        chances = []
+        for chosen in combinations(right_S, k):
+            accepts = [completeness if each else 1 - soundness for each in chosen]
+            for pattern in product([True, False], repeat=k):
+                probability = np.prod(
+                    [a if taken else 1 - a for a, taken in zip(accepts, pattern, strict=True)]
+                )
+                left = [each for each, taken in zip(chosen, pattern, strict=True) if taken]
+                chances.append(probability * np.mean(left or chosen))
+        expected = sum(chances) / len(list(combinations(right_S, k)))
+        (((found,),)) = verified_at_k(np.array([2]), np.array([5]), [k], completeness, soundness)
+        assert found == pytest.approx(expected)
+    (perfect,) = verified_at_k(np.array([2]), np.array([5]), [1, 3, 5], 1.0, 1.0)
+    assert perfect == pytest.approx(pass_at_k(np.array([2]), np.array([5]), [1, 3, 5])[0])
+
+
+def test_a_swarm_of_one_mind_is_one_vote(right_PS):
+    """Two copies of a model, each with half of k, elect as one with k does, up to the shuffles."""
+    small = drawn("sampling", right_PS)
+    tables = [small.assign(model=name) for name in ("a", "b", "big")]
+    models = [replace(MODEL, name=name, pretraining_tokens=tokens) for name, tokens in TRAINED]
+    every = Measured(models, pd.concat(tables))
+    settings = AnalysisSettings(num_bootstrap=100, questions={"q": Swarm()})
+    table = analyse(every, settings).answers[0].tables["swarm"]
+    assert table["inference_flops"].iloc[0] == pytest.approx(table["rival_flops"].iloc[0], rel=0.2)
+    assert (table["accuracy"] - table["rival_accuracy"]).abs().max() < 0.06
+    assert table["pretraining_flops"].iloc[0] == pytest.approx(6 * 1000 * 2e6)
+
+
+def test_members_that_err_differently_are_better_together():
+    """Three models, each right on its own two thirds of the problems: together always."""
+    third = np.arange(NUM_PROBLEMS) % 3
+    tables = [
+        drawn("sampling", np.repeat((third != at)[:, None], 4, axis=1)).assign(model=name)
+        for at, name in enumerate(("a", "b", "big"))
+    ]
+    tables.append(drawn("sampling", np.repeat((third != 1)[:, None], 4, axis=1)).assign(model="c"))
+    models = [replace(MODEL, name=name, pretraining_tokens=tokens) for name, tokens in TRAINED]
+    models.append(replace(MODEL, name="c", pretraining_tokens=1e6))
+    every = Measured(models, pd.concat(tables))
+    question = Swarm(members=("a", "b", "c"), rival="big")
+    settings = AnalysisSettings(num_bootstrap=100, questions={"q": question})
+    (answer,) = analyse(every, settings).answers
+    assert answer.tables["swarm"]["accuracy"].iloc[0] > 0.6
+    lacking = AnalysisSettings(
+        num_bootstrap=100, questions={"q": Swarm(members=("a", "z"), rival="big")}
+    )
+    assert "model z has no samples" in analyse(every, lacking).answers[0].sentences[0]

@@ -68,6 +68,8 @@ class Attempts:
     num_samples_P: IntArray
     num_correct_P: IntArray
     votes: Votes | None
+    answers: Sequence[str]
+    """Texts of the answers, by their codes; empty where there are none."""
     scores: Mapping[str, Scores]
     prompt_tokens_P: FloatArray
     output_tokens_P: FloatArray
@@ -280,7 +282,7 @@ def _fold_samples(
     num_samples_P = np.diff(np.append(part.starts_P, len(part.rows)))
     problem_S = np.repeat(np.arange(len(num_samples_P)), num_samples_P)
     is_right_S = part.rows["is_correct"].to_numpy(bool)
-    answer_S = _answers(part, is_right_S)
+    answer_S, answers = _answers(part, is_right_S)
     votes = (
         Votes.of(len(num_samples_P), problem_S, answer_S, is_right_S)
         if "answer" in part.rows
@@ -309,6 +311,7 @@ def _fold_samples(
         num_samples_P=num_samples_P,
         num_correct_P=part.sums(is_right_S.astype(np.float64)).astype(np.int64),
         votes=votes,
+        answers=answers,
         scores=scores,
         prompt_tokens_P=prompt_P,
         output_tokens_P=part.sums(output_S) / num_samples_P,
@@ -354,6 +357,7 @@ def _fold_counts(part: _Part, kinds: dict[str, Kind]) -> Attempts:
         num_samples_P=part.rows["num_samples"].to_numpy(np.int64),
         num_correct_P=part.rows["num_correct"].to_numpy(np.int64),
         votes=None,
+        answers=(),
         scores={},
         prompt_tokens_P=prompt_P,
         output_tokens_P=output_P,
@@ -364,14 +368,14 @@ def _fold_counts(part: _Part, kinds: dict[str, Kind]) -> Attempts:
     )
 
 
-def _answers(part: _Part, is_right_S: NDArray[np.bool_]) -> IntArray:
-    """Numbers of the answers, -1 for what is unparsable. Without answers, right (1) and wrong (0)."""
+def _answers(part: _Part, is_right_S: NDArray[np.bool_]) -> tuple[IntArray, Sequence[str]]:
+    """Codes of the answers, -1 for what is unparsable, and their texts. Without answers, right (1) and wrong (0)."""
     if "answer" not in part.rows:
-        return is_right_S.astype(np.int64)
-    answer_S = pd.factorize(part.rows["answer"])[0]
+        return is_right_S.astype(np.int64), ()
+    answer_S, answers = pd.factorize(part.rows["answer"])
     if (is_right_S & (answer_S < 0)).any():
         raise ValueError(f"a sample of model {part.facts.name} has no answer but is marked correct")
-    return answer_S
+    return answer_S, [str(each) for each in answers]
 
 
 def _kinds(table: _Table, num_samples: IntArray, adaptive: Collection[str]) -> dict[str, Kind]:

@@ -13,7 +13,9 @@ charged the output layer, in the prefill as well.
 
 What a pass reads: the weights, once for all sequences of a batch (of a mixture's experts those that
 some token is sent to, if tokens choose independently), and for every decoded token the keys and
-values of its context. Peaks and prices are pricing.py's.
+values of its context. Quantised weights are read in the bytes that they take and multiplied in
+their own arithmetic, where the accelerator has it; plain ones, and all keys and values, are in the
+dtype of the prices. FLOPs are counted alike. Peaks and prices are pricing.py's.
 
 Axes: P problems, S samples.
 """
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -122,16 +125,31 @@ class Work:
         return np.maximum(self.flops / accelerator.peak_flops, self.bytes / accelerator.bandwidth)
 
 
-def prefill_bytes(
-    architecture: Architecture, num_tokens: ArrayLike, pricing: Pricing
-) -> FloatArray:
+def bytes_per_weight(facts: ModelFacts, pricing: Pricing) -> float:
+    """Mean over a model's weights; NaN where they are quantised in a way whose bits are not known."""
+    if facts.quantization is None:
+        return pricing.bytes_per_number
+    return nan if facts.bytes_per_parameter is None else facts.bytes_per_parameter
+
+
+def roofline(facts: ModelFacts, pricing: Pricing) -> Accelerator | None:
+    """The accelerator in the arithmetic that the model's weights are multiplied in: their own where
+    activations are quantised as well, else of quantised weights bfloat16, to which they are
+    unpacked. None where no accelerator is named."""
+    if facts.quantization is None:
+        return pricing.roofline(pricing.dtype)
+    return pricing.roofline(facts.arithmetic or "bfloat16")
+
+
+def prefill_bytes(facts: ModelFacts, num_tokens: ArrayLike, pricing: Pricing) -> FloatArray:
     """What is read for a prompt, together with as many others as a batch has."""
     in_batch = pricing.batch_size * np.asarray(num_tokens, np.float64)
-    return weights_read(architecture, in_batch) * pricing.bytes_per_number / pricing.batch_size
+    weights = weights_read(facts.architecture, in_batch) / pricing.batch_size
+    return weights * bytes_per_weight(facts, pricing)
 
 
 def decode_bytes(
-    architecture: Architecture,
+    facts: ModelFacts,
     prompt_tokens: ArrayLike,
     output_tokens: ArrayLike,
     forced_tokens: ArrayLike,
@@ -142,6 +160,7 @@ def decode_bytes(
     Forced tokens are read in the pass that emits the token after them: they are computed, but add
     no pass. Where they stand is not known, so what they save is taken at the mean context.
     """
+    architecture = facts.architecture
     prompt, output = (np.asarray(each, np.float64) for each in (prompt_tokens, output_tokens))
     num_tokens = np.maximum(output - 1, 0.0)
     num_passes = np.maximum(num_tokens - forced_tokens, 0.0)
@@ -151,7 +170,8 @@ def decode_bytes(
     cache = width * attended(architecture, prompt + 1, prompt + output - 1)
     cache *= num_passes / np.maximum(num_tokens, 1.0)
     weights = float(weights_read(architecture, pricing.batch_size)) / pricing.batch_size
-    return (num_passes * weights + cache) * pricing.bytes_per_number
+    weights *= bytes_per_weight(facts, pricing)
+    return num_passes * weights + cache * pricing.bytes_per_number
 
 
 @dataclass(frozen=True)
@@ -219,9 +239,9 @@ def query_costs(
     flops_S = decode_flops(shape, prompt_S, output_S)
 
     def read() -> FloatArray:
-        return decode_bytes(shape, prompt_S, output_S, forced_S, pricing)
+        return decode_bytes(facts, prompt_S, output_S, forced_S, pricing)
 
-    costs = _computed(shape, tokens, flops_S, read, pricing)
+    costs = _computed(facts, tokens, flops_S, read, pricing)
     written_P = tokens.mean_per_problem(output_S - forced_S)
     costs["output_tokens"] = QueryCost(np.zeros_like(written_P), written_P)
     if tokens.seconds_per_output_token is not None:
@@ -241,27 +261,27 @@ def scoring_costs(
     flops_S = forward_flops(shape, prompt_S + 1, prompt_S + output_S)
 
     def read() -> FloatArray:
-        return prefill_bytes(shape, output_S, pricing)
+        return prefill_bytes(scorer, output_S, pricing)
 
-    costs = _computed(shape, tokens, flops_S, read, pricing)
+    costs = _computed(scorer, tokens, flops_S, read, pricing)
     nothing_P = np.zeros_like(tokens.prompt_P)
     costs["output_tokens"] = QueryCost(nothing_P, nothing_P)
     return _with_dollars(costs, None, tokens, pricing)
 
 
 def _computed(
-    shape: Architecture,
+    facts: ModelFacts,
     tokens: TokenCounts,
     flops_S: FloatArray,
     read: Callable[[], FloatArray],
     pricing: Pricing,
 ) -> dict[str, QueryCost]:
     """FLOPs, and what follows from them and from what is read, where an accelerator is named."""
-    flops_P, mean = prefill_flops(shape, tokens.prompt_P), tokens.mean_per_problem
+    flops_P, mean = prefill_flops(facts.architecture, tokens.prompt_P), tokens.mean_per_problem
     costs = {"inference_flops": QueryCost(flops_P, mean(flops_S))}
-    accelerator = pricing.roofline
+    accelerator = roofline(facts, pricing)
     if accelerator is not None:
-        prompt = Work(flops_P, prefill_bytes(shape, tokens.prompt_P, pricing))
+        prompt = Work(flops_P, prefill_bytes(facts, tokens.prompt_P, pricing))
         sample = Work(flops_S, read())
         costs["effective_flops"] = QueryCost(
             prompt.effective_flops(accelerator), mean(sample.effective_flops(accelerator))

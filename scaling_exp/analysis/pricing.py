@@ -63,7 +63,7 @@ class Pricing:
     accelerator: str | None = None
     """A name of accelerators.csv; without one neither effective FLOPs nor roofline seconds are known."""
     dtype: Dtype = "bfloat16"
-    """Of weights, keys and values, and of the arithmetic."""
+    """Of plain weights and their arithmetic, and of all keys and values; quantised weights have their own."""
     batch_size: int = 32
     """Sequences that run together: they share every reading of the weights, in prefill as in decode."""
     hours: Literal["roofline", "measured"] = "roofline"
@@ -104,19 +104,28 @@ class Pricing:
                 )
         for model, name in self.listed_tariffs.items():
             _row("tariffs", f"analysis.pricing.listed_tariffs.{model}", name)
-        _ = self.roofline  # raises for an accelerator that is not listed or lacks the dtype
+        if (name := self._accelerator_name) is not None:
+            accelerator(name, self.dtype)  # raises for one that is not listed or lacks the dtype
 
     @property
     def bytes_per_number(self) -> float:
         return BYTES_PER_NUMBER[self.dtype]
 
     @property
-    def roofline(self) -> Accelerator | None:
-        """The accelerator named, or the one that is rented; None where neither is."""
-        name = self.accelerator
-        if name is None and self.rent is not None:
-            name = _row("rents", "analysis.pricing.rent", self.rent)["accelerator"]
-        return None if name is None else accelerator(name, self.dtype)
+    def _accelerator_name(self) -> str | None:
+        if self.accelerator is not None or self.rent is None:
+            return self.accelerator
+        return _row("rents", "analysis.pricing.rent", self.rent)["accelerator"]
+
+    def roofline(self, arithmetic: Dtype) -> Accelerator | None:
+        """The accelerator named, or the one that is rented, in that arithmetic; None where neither is.
+
+        One that lacks it unpacks weights of that dtype and multiplies them in bfloat16, as vLLM does.
+        """
+        name = self._accelerator_name
+        if name is None:
+            return None
+        return accelerator(name, arithmetic if _computes_in(name, arithmetic) else "bfloat16")
 
     @property
     def dollars_per_second(self) -> float | None:
@@ -145,13 +154,17 @@ def accelerator(name: str, dtype: Dtype) -> Accelerator:
     Raises ValueError when there is none of that name, or it has no arithmetic in that dtype.
     """
     row = _row("accelerators", "analysis.pricing.accelerator", name)
-    if not row[f"{dtype}_teraflops"]:
+    if not _computes_in(name, dtype):
         raise ValueError(
             f"analysis.pricing.dtype is {dtype}, in which {name} does not compute; use bfloat16"
         )
     return Accelerator(
         float(row[f"{dtype}_teraflops"]) * 1e12, float(row["gigabytes_per_second"]) * 1e9
     )
+
+
+def _computes_in(name: str, dtype: Dtype) -> bool:
+    return bool(_row("accelerators", "analysis.pricing.accelerator", name)[f"{dtype}_teraflops"])
 
 
 def tariff(name: str) -> Tariff:

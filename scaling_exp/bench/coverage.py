@@ -104,6 +104,7 @@ def votes_of(counts_PA: IntArray) -> Votes:
         votes_A=counts_PA[problem_A, answer_A],
         is_right_A=answer_A == 0,
         num_abstaining_P=counts_PA[:, -1],
+        answer_A=answer_A,
     )
 
 

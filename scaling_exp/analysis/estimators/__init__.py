@@ -22,6 +22,7 @@ from scaling_exp.analysis.estimators.scored import (
     weighted_plurality,
     weighted_vote_at_k,
 )
+from scaling_exp.analysis.estimators.verifier import verified_at_k
 from scaling_exp.analysis.estimators.votes import ABSTAINS, Votes, plurality, vote_limit
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "maj_at_k",
     "pass_at_k",
     "plurality",
+    "verified_at_k",
     "vote_limit",
     "weighted_plurality",
     "weighted_vote_at_k",

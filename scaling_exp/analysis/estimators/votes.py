@@ -7,7 +7,8 @@ Axes: P problems, S samples, A distinct answers of a problem, sorted by problem.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class Votes:
 
     There may be more than one right answer, where a task accepts several (or several spellings);
     a vote cannot know that they are the same, so they compete. Unparsable samples abstain.
+    `answer_A` are the answers' codes.
     """
 
     num_problems: int
@@ -30,6 +32,7 @@ class Votes:
     votes_A: IntArray
     is_right_A: BoolArray
     num_abstaining_P: IntArray
+    answer_A: IntArray
 
     @classmethod
     def of(
@@ -55,7 +58,33 @@ class Votes:
         num_abstaining_P = np.zeros(num_problems, np.int64)
         num_abstaining_P[problem_A[abstains_A]] = votes_A[abstains_A]
         kept = ~abstains_A
-        return cls(num_problems, problem_A[kept], votes_A[kept], is_right_A[kept], num_abstaining_P)
+        return cls(
+            num_problems,
+            problem_A[kept],
+            votes_A[kept],
+            is_right_A[kept],
+            num_abstaining_P,
+            kind_A[kept] // 2 - 1,
+        )
+
+    def some(self, num_kept_P: IntArray, rng: np.random.Generator) -> Votes:
+        """So many of each problem's samples, drawn without replacement."""
+        starts = np.searchsorted(self.problem_A, np.arange(self.num_problems + 1))
+        kept_A = np.zeros_like(self.votes_A)
+        abstaining_P = np.zeros_like(self.num_abstaining_P)
+        for p, (first, last) in enumerate(pairwise(starts.tolist())):
+            every = np.append(self.votes_A[first:last], self.num_abstaining_P[p])
+            drawn = rng.multivariate_hypergeometric(every, num_kept_P[p])
+            kept_A[first:last], abstaining_P[p] = drawn[:-1], drawn[-1]
+        some_A = kept_A > 0
+        return replace(
+            self,
+            problem_A=self.problem_A[some_A],
+            votes_A=kept_A[some_A],
+            is_right_A=self.is_right_A[some_A],
+            num_abstaining_P=abstaining_P,
+            answer_A=self.answer_A[some_A],
+        )
 
     @property
     def num_samples_P(self) -> IntArray:

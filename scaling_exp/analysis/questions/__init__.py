@@ -14,12 +14,14 @@ from scaling_exp.analysis.questions.compute_optimal import ComputeOptimal
 from scaling_exp.analysis.questions.differences import Differences
 from scaling_exp.analysis.questions.difficulty import Difficulty
 from scaling_exp.analysis.questions.flops_matched import FlopsMatched
+from scaling_exp.analysis.questions.imperfect_verifier import ImperfectVerifier
 from scaling_exp.analysis.questions.next_unit import NextUnit
 from scaling_exp.analysis.questions.peak_data import PeakData
 from scaling_exp.analysis.questions.plateau import Plateau
 from scaling_exp.analysis.questions.quality_price import QualityPrice
 from scaling_exp.analysis.questions.small_vs_big import SmallVsBig
 from scaling_exp.analysis.questions.strategies import Strategies
+from scaling_exp.analysis.questions.swarm import Swarm
 
 __all__ = ["QUESTIONS"]
 
@@ -36,4 +38,6 @@ QUESTIONS: Mapping[str, type[Question]] = {
     "budget": Budget,
     "strategies": Strategies,
     "compute_optimal": ComputeOptimal,
+    "imperfect_verifier": ImperfectVerifier,
+    "swarm": Swarm,
 }

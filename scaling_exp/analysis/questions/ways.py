@@ -79,7 +79,7 @@ def halves(one: Attempts, rng: np.random.Generator) -> tuple[FloatArray, Attempt
     if one.scores:
         kept = _half_of_samples(one, num_kept_P, rng)
     elif one.votes:
-        kept = _with_votes(one, _half_of_votes(one.votes, num_kept_P, rng))
+        kept = _with_votes(one, one.votes.some(num_kept_P, rng))
     else:
         wrong_P = one.num_samples_P - one.num_correct_P
         right_P = rng.hypergeometric(one.num_correct_P, wrong_P, num_kept_P)
@@ -91,23 +91,6 @@ def halves(one: Attempts, rng: np.random.Generator) -> tuple[FloatArray, Attempt
 def _with_votes(one: Attempts, votes: Votes) -> Attempts:
     counts = {"num_samples_P": votes.num_samples_P, "num_correct_P": votes.num_correct_P}
     return replace(one, votes=votes, **counts)
-
-
-def _half_of_votes(votes: Votes, num_kept_P: IntArray, rng: np.random.Generator) -> Votes:
-    """So many of the samples, any as likely as any other."""
-    votes_A, abstaining_P = votes.votes_A.copy(), votes.num_abstaining_P.copy()
-    for problem, num_kept in enumerate(num_kept_P):
-        mine = votes.problem_A == problem
-        counts = [*votes.votes_A[mine], votes.num_abstaining_P[problem]]
-        *votes_A[mine], abstaining_P[problem] = rng.multivariate_hypergeometric(counts, num_kept)
-    is_left_A = votes_A > 0
-    return Votes(
-        votes.num_problems,
-        votes.problem_A[is_left_A],
-        votes_A[is_left_A],
-        votes.is_right_A[is_left_A],
-        abstaining_P,
-    )
 
 
 def _half_of_samples(one: Attempts, num_kept_P: IntArray, rng: np.random.Generator) -> Attempts:

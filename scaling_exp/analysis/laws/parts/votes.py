@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -114,23 +113,8 @@ def _kept(reading: Reading, seed: int) -> _Half:
 
 def _quarter(votes: Votes, attempts: Attempts, seed: int) -> Votes:
     """A quarter of every problem's samples, drawn without replacement."""
-    rng = np.random.default_rng(seed)
-    starts = np.searchsorted(votes.problem_A, np.arange(votes.num_problems + 1))
-    kept_A = np.zeros_like(votes.votes_A)
-    abstaining_P = np.zeros_like(votes.num_abstaining_P)
-    for p, (first, last) in enumerate(pairwise(starts.tolist())):
-        pool = np.append(votes.votes_A[first:last], votes.num_abstaining_P[p])
-        num_kept = int(attempts.num_samples_P[p]) // HELD_OUT_FACTOR
-        drawn = rng.multivariate_hypergeometric(pool, num_kept)
-        kept_A[first:last], abstaining_P[p] = drawn[:-1], drawn[-1]
-    some_A = kept_A > 0
-    return Votes(
-        num_problems=votes.num_problems,
-        problem_A=votes.problem_A[some_A],
-        votes_A=kept_A[some_A],
-        is_right_A=votes.is_right_A[some_A],
-        num_abstaining_P=abstaining_P,
-    )
+    num_kept_P = attempts.num_samples_P // HELD_OUT_FACTOR
+    return votes.some(num_kept_P, np.random.default_rng(seed))
 
 
 def _verdict(tested: Sequence[Sequence[Backtest]]) -> str:
