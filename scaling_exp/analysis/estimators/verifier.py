@@ -23,8 +23,9 @@ def verified_at_k(
     """Probability that the choice among k of a problem's samples is right, shape (P, K), when it falls on any of those
     that a verifier accepts, or on any of the k where it accepts none.
 
-    After Stroebl et al. (2024, arXiv 2411.17501, section 3). It accepts right samples with probability `completeness` and refuses wrong ones with probability `soundness`, each
-    time anew. Exact. Raises ValueError for a k outside 1..n of any problem.
+    After Stroebl et al. (2024, arXiv 2411.17501, section 3). It accepts right samples with probability `completeness`
+    and refuses wrong ones with probability `soundness`, each time anew. Exact. Raises ValueError for a k outside 1..n
+    of any problem.
     """
     check_ks(ks, num_samples_P)
     values_PK = np.zeros((len(num_correct_P), len(ks)))
