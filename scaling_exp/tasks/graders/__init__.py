@@ -7,6 +7,7 @@ from scaling_exp.tasks.graders.function import FunctionGrader
 from scaling_exp.tasks.graders.math import MathGrader
 from scaling_exp.tasks.graders.number import NumberGrader
 from scaling_exp.tasks.graders.program import ProgramGrader
+from scaling_exp.tasks.graders.reasoning_gym import ReasoningGymGrader
 
 GRADERS: dict[str, type] = {
     "exact": Exact,
@@ -16,6 +17,7 @@ GRADERS: dict[str, type] = {
     "countdown": CountdownGrader,
     "function": FunctionGrader,
     "program": ProgramGrader,
+    "reasoning_gym": ReasoningGymGrader,
 }
 
 __all__ = ["GRADERS", "ChoiceGrader", "MathGrader", "NumberGrader"]

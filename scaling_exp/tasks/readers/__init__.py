@@ -9,6 +9,7 @@ from scaling_exp.tasks.readers.last_line import LastLineReader
 from scaling_exp.tasks.readers.math import MathReader
 from scaling_exp.tasks.readers.number import NumberReader
 from scaling_exp.tasks.readers.pattern import PatternReader
+from scaling_exp.tasks.readers.tag import TagReader
 
 
 @runtime_checkable
@@ -26,8 +27,9 @@ READERS: dict[str, type] = {
     "choice": ChoiceReader,
     "pattern": PatternReader,
     "last_line": LastLineReader,
-    "code": CodeReader,
     "expression": ExpressionReader,
+    "tag": TagReader,
+    "code": CodeReader,
 }
 
 __all__ = ["READERS", "MathReader", "Reader"]

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 from scaling_exp.tasks.files import Row
 from scaling_exp.tasks.sources.countdown import CountdownPuzzles
 from scaling_exp.tasks.sources.dataset import DataSet
+from scaling_exp.tasks.sources.reasoning_gym import ReasoningGym
 
 
 @runtime_checkable
@@ -17,6 +18,10 @@ class Source(Protocol):
         ...
 
 
-SOURCES: dict[str, type] = {"dataset": DataSet, "countdown": CountdownPuzzles}
+SOURCES: dict[str, type] = {
+    "dataset": DataSet,
+    "countdown": CountdownPuzzles,
+    "reasoning_gym": ReasoningGym,
+}
 
 __all__ = ["SOURCES", "CountdownPuzzles", "DataSet", "Source"]
