@@ -35,7 +35,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Everything that is worth knowing before a run, the worst last."""
-    findings = [*_packages(), *_engine(), *_machine(), *_files()]
+    findings = [*_packages(), *_engine(), *_machine(), *_sandbox(), *_files()]
     return sorted(findings, key=lambda finding: (not finding.is_good, finding.is_fatal))
 
 
@@ -78,6 +78,17 @@ def _machine() -> Iterator[Finding]:
     yield Finding("accelerators", f"{', '.join(gpus) or 'none'}; {advice}")
     shared = shutil.disk_usage("/dev/shm").free / 2**30 if os.path.isdir("/dev/shm") else 0.0
     yield Finding("/dev/shm", f"{shared:.1f} GiB free", shared >= 0.5)
+
+
+def _sandbox() -> Iterator[Finding]:
+    """In what programs that a model wrote would run; each way is tried."""
+    from scaling_exp.sandbox import SAFE, why_not
+
+    reasons = {name: why_not(name) for name in SAFE}
+    works = [name for name, reason in reasons.items() if reason is None]
+    lacking = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
+    told = f"{works[0]} runs programs" if works else "none: tasks of programs are refused"
+    yield Finding("sandbox", f"{told}{f' ({lacking})' if lacking else ''}", bool(works))
 
 
 def _files() -> Iterator[Finding]:
