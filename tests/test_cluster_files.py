@@ -18,6 +18,7 @@ BUILTIN = {
     "docker/compose.yaml": "compose-spec",
     "CITATION.cff": "citation-file-format",
     ".github/workflows/ci.yml": "github-workflows",
+    ".github/workflows/docs.yml": "github-workflows",
     ".github/workflows/release.yml": "github-workflows",
     ".github/ISSUE_TEMPLATE/bug.yml": "github-issue-forms",
     ".github/ISSUE_TEMPLATE/question.yml": "github-issue-forms",

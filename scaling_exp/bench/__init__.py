@@ -11,6 +11,7 @@ from scaling_exp.bench.replicas import ReplicasBench
 from scaling_exp.bench.result import Bench, Benchmark, Result, Setup
 from scaling_exp.bench.schedule import ScheduleBench
 from scaling_exp.bench.store import StoreBench
+from scaling_exp.bench.tracking import TrackingBench
 
 BENCHES: dict[str, type[Bench]] = {
     "engine": EngineBench,
@@ -23,6 +24,7 @@ BENCHES: dict[str, type[Bench]] = {
     "analysis": AnalysisBench,
     "coverage": CoverageBench,
     "grading": GradingBench,
+    "tracking": TrackingBench,
 }
 
 __all__ = ["BENCHES", "Bench", "Benchmark", "Result", "Setup"]
