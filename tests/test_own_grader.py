@@ -24,7 +24,7 @@ MULTIPLES = """
 
     def exits(answer, problem):
         import os
-        os._exit(0)
+        os._exit(3)
 
     def grabs(answer, problem):
         return bool(bytearray(1 << 40))
