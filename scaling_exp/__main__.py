@@ -397,8 +397,10 @@ def report(arguments: list[str]) -> None:
 
         folder = RunFolder.at(arguments[0])
         analysis, page = redraw(folder, changed)
-        print("\n".join([*said(analysis), "", *where(folder, page)]))
+        here, *elsewhere = where(folder, page)
+        print("\n".join([*said(analysis), "", here]), flush=True)
         folder.send()
+        print("".join(elsewhere), end="\n" if elsewhere else "")
 
     def task(node: DictConfig) -> None:
         from scaling_exp.config import changed_analysis

@@ -25,7 +25,7 @@ from scaling_exp import experiment as recipe
 from scaling_exp.experiment import run
 from scaling_exp.plan import plan
 from scaling_exp.report import redraw
-from scaling_exp.store import RunFolder, Store, StoreError, lease, mirror
+from scaling_exp.store import RunFolder, Store, StoreError, lease, mirror, uri_of
 from scaling_exp.store.elsewhere import HERE
 from scaling_exp.store.files import Unreachable
 
@@ -167,16 +167,20 @@ with store.run("run").journal(frozenset()) as journal:
 """
 
 
-@pytest.mark.parametrize("num_sealed", [0, 2])
-def test_a_killed_driver_loses_nothing_on_its_machine_and_elsewhere_what_was_not_sealed(
-    server, bucket, url, on, num_sealed
-):
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, url],
+def start(script, url):
+    return subprocess.Popen(
+        [sys.executable, "-c", script, url],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.parametrize("num_sealed", [0, 2])
+def test_a_killed_driver_loses_nothing_on_its_machine_and_elsewhere_what_was_not_sealed(
+    server, bucket, url, on, num_sealed
+):
+    writer = start(WRITER, url)
     assert writer.stdout is not None
     promised = [int(writer.stdout.readline())]
     reading = threading.Thread(target=lambda: promised.extend(map(int, writer.stdout)))
@@ -201,6 +205,47 @@ def test_a_killed_driver_loses_nothing_on_its_machine_and_elsewhere_what_was_not
     assert known_there.items() <= pooled(there).items()
     assert pooled(there) == pooled(here)
     assert not list(here.root.glob("*/draws/*.journal"))
+
+
+# A run that is killed while it draws: a request takes a while, and draws are sent now and then.
+RUN = """
+import sys, time
+from dataclasses import replace
+from test_experiment import experiment, respond
+from scaling_exp.experiment import run
+from scaling_exp.store import mirror
+mirror_of = mirror.Mirror.of
+mirror.Mirror.of = lambda url: replace(mirror_of(url), seal_seconds=0.2)
+def slowly(prefix, seed):
+    time.sleep(0.02)
+    return respond(prefix, seed)
+run(experiment(sys.argv[1], num_samples=40, engine_respond=slowly), "command")
+"""
+
+
+@pytest.mark.usefixtures("quick_report", "short_leases")
+def test_a_run_whose_driver_was_killed_goes_on_elsewhere_with_what_it_had_sent(
+    server, bucket, url, on, tmp_path
+):
+    driver = start(RUN, url)
+    wait_until(lambda: len(server.names(bucket, "parquet")) >= 2)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    on("b")
+    made = experiment(url, num_samples=40)
+    made.pool_store.take()
+    num_sent = len(keys(made.pool_store))
+    assert 0 < num_sent < 2 * 6 * 41
+    run(made, "command")
+    drawn = sum(made.folder.read_table("engines")["num_draws"].to_pylist())
+    assert drawn == 2 * 6 * 41 - num_sent
+    local = experiment(tmp_path / "local", num_samples=40)
+    run(local, "command")
+    assert all(table.equals(tables(local)[name]) for name, table in tables(made).items())
+    on("a")  # what it had not sent was drawn again, and adds nothing
+    there = Store.at(url)
+    there.recover()
+    assert len(set(keys(there))) == 2 * 6 * 41
 
 
 @pytest.mark.parametrize("dies", ["before it is sent", "after it is sent"])
@@ -374,6 +419,14 @@ def test_a_report_is_drawn_from_the_bucket_without_any_draw(url, on):
     assert made.folder.read_manifest()["run_id"] == made.run_id
     on("c")
     assert (RunFolder.at(f"{url}/{made.run_id}").path / "report.html").is_file()
+
+
+def test_what_a_tracker_is_told_of_the_pool_is_where_it_really_is(url, tmp_path):
+    store = Store.at(url)
+    write(store, "one", [draw(1)])
+    (part,) = store.parts()
+    assert uri_of(part, store.root) == f"{url}/one/draws/{part.name}"
+    assert uri_of(tmp_path / "x", tmp_path) == (tmp_path / "x").as_uri()
 
 
 @pytest.mark.usefixtures("quick_report")

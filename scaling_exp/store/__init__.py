@@ -17,6 +17,7 @@ from scaling_exp.store.draws import DRAWS, Draw, Known, draw_key, encode, sampli
 from scaling_exp.store.files import StoreError
 from scaling_exp.store.folder import RunFolder, Store, folder_of
 from scaling_exp.store.journal import Journal
+from scaling_exp.store.mirror import uri_of
 from scaling_exp.store.parts import KNOWN_COLUMNS, Index, Pool, completions, known_by_root
 from scaling_exp.store.sources import Pooled, Replay
 
@@ -40,4 +41,5 @@ __all__ = [
     "known_by_root",
     "sampling_json",
     "stream_of",
+    "uri_of",
 ]

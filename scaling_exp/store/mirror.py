@@ -28,6 +28,8 @@ from scaling_exp.store.parts import sealed_parts
 
 SPOOL = "SCALING_EXP_SPOOL"
 """Variable that names the folder of mirrors."""
+ORIGIN = ".url"
+"""File of a mirror that says of what."""
 SEAL_SECONDS = 60.0
 PART = re.compile(r"[^/]+/draws/[^/.][^/]*\.parquet")
 ABOUT_RUN = re.compile(r"[^/]+/(manifest\.json|state\.json|engines\.parquet)")
@@ -46,8 +48,10 @@ class Mirror:
         """The mirror of a store's URL, made where there is none. Raises StoreError."""
         address = Address.of(url)
         root = folder_of(address)
+        objects = Objects.at(address)
         root.mkdir(parents=True, exist_ok=True)
-        return cls(root, Objects.at(address))
+        (root / ORIGIN).write_text(f"{address}\n")
+        return cls(root, objects)
 
     # Parts
 
@@ -184,6 +188,14 @@ def folder_of(address: Address) -> FilePath:
         return FilePath(spool).expanduser().resolve() / f"{readable}-{name}"
     cache = FilePath(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return cache / "scaling_exp" / "stores" / f"{readable}-{name}"
+
+
+def uri_of(file: FilePath, store: FilePath) -> str:
+    """Where a file in a store's folder really is: the object, if the folder is a mirror."""
+    origin = store / ORIGIN
+    if origin.is_file():
+        return f"{origin.read_text().strip()}/{file.relative_to(store).as_posix()}"
+    return file.resolve().as_uri()
 
 
 def _journal(part: FilePath) -> FilePath:

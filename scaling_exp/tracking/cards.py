@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from scaling_exp.analysis import Analysis
 from scaling_exp.analysis.cost import AXES
 from scaling_exp.analysis.curves import ALL_LEVELS
-from scaling_exp.store import Pool, RunFolder
+from scaling_exp.store import Pool, RunFolder, uri_of
 from scaling_exp.tracking import metrics
 from scaling_exp.tracking.pulse import Pulse
 from scaling_exp.tracking.shown import Artifact, Card, Cell, Content, Point, Table
@@ -71,7 +71,7 @@ class Cards:
         parts = Pool(store, "").parts
         mine = [part.path for part in parts if any(map(part.groups_of, fingerprints))]
         references = {
-            str(path.relative_to(store)): path.resolve().as_uri() for path in mine[:NUM_REFERENCES]
+            str(path.relative_to(store)): uri_of(path, store) for path in mine[:NUM_REFERENCES]
         }
         return Artifact(f"draws-{self.run_id}", "draws", references, facts={"num_parts": len(mine)})
 
