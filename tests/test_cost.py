@@ -25,7 +25,7 @@ from scaling_exp.analysis.cost import (
     scoring_costs,
     weights_read,
 )
-from scaling_exp.analysis.pricing import Pricing, Tariff
+from scaling_exp.analysis.pricing import Pricing, Tariff, price_list
 from scaling_exp.models import architecture_of
 from scaling_exp.types import Architecture, ModelFacts
 
@@ -40,6 +40,11 @@ SHAPE = Architecture(
 
 
 FACTS = ModelFacts("m", SHAPE, 1)
+ONE = TokenCounts(np.array([5.0]), np.array([0]), np.array([4.0]))
+"""A prompt of 5 tokens and one answer of 4."""
+INT4 = {"quantization": "gptq", "bytes_per_parameter": 0.53}
+FLOAT8 = {"quantization": "fp8", "bytes_per_parameter": 1.05, "arithmetic": "float8"}
+FLOAT4 = {"quantization": "modelopt", "bytes_per_parameter": 0.6, "arithmetic": "float4"}
 QWEN3_8B: Mapping[str, Any] = {
     "model_type": "qwen3",
     "hidden_size": 4096,
@@ -123,21 +128,21 @@ def test_what_is_not_known_stays_unknown() -> None:
 
 
 def test_a_batch_shares_the_weights_and_not_the_keys_and_values() -> None:
-    shape = replace(SHAPE, cache_width=8)
+    facts = ModelFacts("m", replace(SHAPE, cache_width=8), 1)
     prompt, output = 5, 4
     read = 2 * 8 * sum(range(6, 9))  # layers, width, contexts
     for batch in (1, 10):
         pricing = Pricing(batch_size=batch)
-        written = decode_bytes(shape, prompt, output, 0, pricing)
+        written = decode_bytes(facts, prompt, output, 0, pricing)
         assert float(written) == 2 * (3 * 1000 / batch + read)
-        assert float(prefill_bytes(shape, prompt, pricing)) == 2000 / batch
-    half = decode_bytes(shape, prompt, output, 0, Pricing(dtype="float8", batch_size=10))
+        assert float(prefill_bytes(facts, prompt, pricing)) == 2000 / batch
+    half = decode_bytes(facts, prompt, output, 0, Pricing(dtype="float8", batch_size=10))
     assert float(half) == 3 * 1000 / 10 + read
 
 
 def test_forced_tokens_are_computed_but_add_no_pass() -> None:
     pricing = Pricing(batch_size=1)
-    free, forced = (float(decode_bytes(SHAPE, 5, 9, each, pricing)) for each in (0, 4))
+    free, forced = (float(decode_bytes(FACTS, 5, 9, each, pricing)) for each in (0, 4))
     assert forced == pytest.approx(free / 2)
     tokens = TokenCounts(np.array([5.0]), np.array([0]), np.array([9.0]), np.array([4.0]))
     costs = query_costs(FACTS, tokens, pricing)
@@ -155,6 +160,48 @@ def test_a_mixture_reads_the_experts_that_a_batch_is_sent_to() -> None:
     sent = [{*rng.permutation(8)[:2], *rng.permutation(8)[:2]} for _ in range(4000)]
     used = np.mean([len(each) for each in sent])
     assert float(weights_read(shape, 2)) == pytest.approx(800 + 100 * used, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("quantized", "accelerator", "bytes_per_weight", "teraflops"),
+    [
+        ({}, "H100-SXM", 2.0, 989.4),
+        ({"dtype": "float32"}, "H100-SXM", 2.0, 989.4),  # priced as it would be served
+        (INT4, "H100-SXM", 0.53, 989.4),  # unpacked, then multiplied in 16 bits
+        (FLOAT8, "H100-SXM", 1.05, 1978.9),
+        (FLOAT8, "A100-80GB-SXM", 1.05, 312),  # it has no such arithmetic
+        (FLOAT4, "B200-SXM", 0.6, 9000),
+        (FLOAT4, "H100-SXM", 0.6, 989.4),
+    ],
+)
+def test_a_quantised_model_reads_its_own_bytes_and_computes_in_its_own_arithmetic(
+    quantized: dict[str, Any], accelerator: str, bytes_per_weight: float, teraflops: float
+) -> None:
+    """3 passes over 1000 weights and 2 layers of 24 numbers in 2 bytes at contexts 6, 7 and 8."""
+    facts = replace(FACTS, **quantized)
+    pricing = Pricing(accelerator, batch_size=1)
+    written = 3 * 1000 * bytes_per_weight + 2 * (2 * 24 * (6 + 7 + 8))
+    assert float(decode_bytes(facts, 5, 4, 0, pricing)) == pytest.approx(written)
+    assert float(prefill_bytes(facts, 5, pricing)) == 1000 * bytes_per_weight
+    costs = query_costs(facts, ONE, pricing)
+    plain = query_costs(FACTS, ONE, pricing)
+    flops = costs["inference_flops"].sample_P[0]
+    assert flops == plain["inference_flops"].sample_P[0] == by_hand(range(6, 9))
+    bandwidth = float(price_list("accelerators")[accelerator]["gigabytes_per_second"]) * 1e9
+    peak = teraflops * 1e12
+    assert costs["roofline_seconds"].sample_P[0] == pytest.approx(written / bandwidth)
+    assert costs["effective_flops"].sample_P[0] == pytest.approx(flops + peak / bandwidth * written)
+    prefill = by_hand(range(1, 6)) + peak / bandwidth * 1000 * bytes_per_weight
+    assert costs["effective_flops"].prompt_P[0] == pytest.approx(prefill)
+
+
+def test_a_model_whose_bits_are_not_known_has_no_cost_in_bytes() -> None:
+    facts = replace(FACTS, quantization="modelopt")
+    for costs in (query_costs, scoring_costs):
+        found = costs(facts, ONE, Pricing(rent="runpod/H100-SXM"))
+        assert found["inference_flops"].sample_P[0] > 0
+        for axis in ("effective_flops", "roofline_seconds", "dollars"):
+            assert np.isnan([found[axis].prompt_P[0], found[axis].sample_P[0]]).all(), axis
 
 
 def test_effective_flops_are_those_of_kinetics() -> None:

@@ -23,9 +23,9 @@ def test_every_price_says_where_and_when_it_was_read(name: Any) -> None:
 def test_everything_that_is_listed_can_be_used() -> None:
     for name in price_list("accelerators"):
         assert 50 < accelerator(name, "bfloat16").intensity < 700
-        assert Pricing(accelerator=name).roofline == accelerator(name, "bfloat16")
+        assert Pricing(accelerator=name).roofline("bfloat16") == accelerator(name, "bfloat16")
     for name in price_list("rents"):
-        assert Pricing(rent=name).roofline is not None
+        assert Pricing(rent=name).roofline("bfloat16") is not None
     for name in price_list("tariffs"):
         assert 0 < tariff(name).input <= tariff(name).output
 
