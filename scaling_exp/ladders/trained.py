@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from scaling_exp.models import Model
 from scaling_exp.pretraining import manifest_checkpoints
+from scaling_exp.types import UserError
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,17 @@ class Trained:
     path: str
     include: Literal["last", "all"]
     recipe: dict[str, Any]
+    sizes: tuple[str, ...] | None = None
+    """Those to take; None: all."""
 
     def rungs(self) -> tuple[Model, ...]:
-        """One model a size, or one a checkpoint. Raises UserError when `path` holds no ladder."""
+        """One model a size, or one a checkpoint. Raises UserError when `path` holds no ladder, or lacks a size."""
         folder = FilePath(self.path)
         checkpoints = manifest_checkpoints(folder)
         last = {each.size: each.name for each in checkpoints}
+        for size in self.sizes or ():
+            if size not in last:
+                raise UserError(f"ladder.sizes has {size}; the ladder has {', '.join(last)}")
         return tuple(
             Model(
                 name=each.size if self.include == "last" else each.name,
@@ -33,5 +39,6 @@ class Trained:
                 pretraining_loss=each.held_out_loss,
             )
             for each in checkpoints
-            if self.include == "all" or last[each.size] == each.name
+            if (self.include == "all" or last[each.size] == each.name)
+            and (self.sizes is None or each.size in self.sizes)
         )

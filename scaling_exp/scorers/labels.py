@@ -22,8 +22,8 @@ class Labels:
     """Score = p(good) / (p(good) + p(bad)), the probabilities that the next token is one of two words.
 
     An answer is cut into steps after every match of `step_end` (a regular expression; empty: it is one step), `mark` is
-    put after each step, and `template` makes of question and answer so far what the model reads. With `scored` "answer"
-    only the whole answer is asked about, with "steps" every step of it.
+    put after each step and `between` after that where another follows, and `template` makes of question and answer so
+    far what the model reads. With `scored` "answer" only the whole answer is asked about, with "steps" every step.
     """
 
     path: str
@@ -35,12 +35,13 @@ class Labels:
     template: str = "{question} {answer}"
     step_end: str = ""
     mark: str = ""
+    between: str = ""
     scored: Literal["answer", "steps"] = "answer"
 
     def __post_init__(self) -> None:
         for part in ("{question}", "{answer}"):
-            if part not in self.template:
-                raise ValueError(f"scorer.template is {self.template!r}; it must hold {part}")
+            if self.template.count(part) != 1:
+                raise ValueError(f"scorer.template is {self.template!r}; it must hold {part} once")
         if self.scored == "steps" and not self.step_end:
             raise ValueError("scorer.scored is steps; say where a step ends in scorer.step_end")
         try:
@@ -54,7 +55,7 @@ class Labels:
 
     @property
     def identity(self) -> object:
-        asked = (self.template, self.step_end, self.mark, self.scored)
+        asked = (self.template, self.step_end, self.mark, self.between, self.scored)
         return self.model.fingerprint, self.sampling, asked
 
     @cached_property
@@ -82,13 +83,15 @@ class Labels:
         return [answer[first:last] for first, last in zip([0, *ends], ends, strict=False)]
 
     def prefixes(self, question: str, answer: str) -> Sequence[Tokens]:
-        steps = [f"{step}{self.mark}" for step in self.steps(answer)]
-        numbers = range(1, len(steps) + 1) if self.scored == "steps" else [len(steps)]
-        texts = [
-            self.template.format(question=question, answer="".join(steps[:number]))
-            for number in numbers
-        ]
+        marked = [f"{step}{self.mark}" for step in self.steps(answer)]
+        numbers = range(1, len(marked) + 1) if self.scored == "steps" else [len(marked)]
+        texts = [self._read(question, self.between.join(marked[:number])) for number in numbers]
         return self.model.encode(texts, add_special_tokens=True)
+
+    def _read(self, question: str, answer: str) -> str:
+        """Not with `format`: a question may hold braces."""
+        before, after = self.template.split("{answer}")
+        return f"{before.replace('{question}', question)}{answer}{after}"
 
     def value(self, completion: Completion) -> float:
         """0 for a completion without labels, as one that is not drawn yet has none."""

@@ -1,0 +1,91 @@
+"""Scorers that are asked for a label: what they read, what a score means, and what is refused."""
+
+import asyncio
+from math import log
+
+import pytest
+from conftest import SHIPPED
+
+from scaling_exp.scorers import Labels, Scoring
+from scaling_exp.types import Completion, Sampling, UserError
+
+QUESTION, ANSWER = "7 35 12 :", "12 + 35 = 47 + 7 = 54 , 35 *"
+
+
+def labels(**settings):
+    return Labels(str(SHIPPED / "4K-4.0M"), **{"good": "1", "bad": "0"} | settings)
+
+
+def read(scorer, answer=ANSWER):
+    return [scorer.model.decode(prefix) for prefix in scorer.prefixes(QUESTION, answer)]
+
+
+def test_a_whole_answer_is_one_question():
+    assert read(labels()) == [f"{QUESTION} {ANSWER}"]
+    assert read(labels(), "") == [QUESTION]
+
+
+def test_steps_end_where_they_are_said_to_and_what_is_left_is_one():
+    scorer = labels(step_end=r"[+*,.]", scored="steps")
+    assert scorer.steps("12 + 35 = 47 ,") == ["12 +", " 35 = 47 ,"]
+    assert scorer.steps("12 + 35") == ["12 +", " 35"]
+    assert scorer.steps("12 + ") == ["12 +"]
+    assert read(scorer) == [f"{QUESTION} {ANSWER[:end]}" for end in (4, 14, 23, len(ANSWER))]
+    assert read(labels(step_end=r"[+*,.]")) == [f"{QUESTION} {ANSWER}"]
+
+
+def test_marks_follow_every_step_and_what_is_between_only_those_before_another():
+    scorer = labels(step_end=r"[+]", mark=" =", between=" .", scored="steps")
+    assert read(scorer, "1 + 2 + 3") == [
+        f"{QUESTION} 1 + =",
+        f"{QUESTION} 1 + = . 2 + =",
+        f"{QUESTION} 1 + = . 2 + = . 3 =",
+    ]
+
+
+def test_a_question_may_hold_braces():
+    scorer = labels(template="{question}{answer}")
+    assert scorer._read("f{x} {answer}", "1") == "f{x} {answer}1"
+
+
+def test_a_score_is_the_share_of_the_good_label():
+    scorer = labels()
+    assert scorer.sampling == Sampling(max_tokens=1, temperature=0.0, labels=(1, 0))
+    told = Completion((5,), "length", label_logprobs=(log(0.03), log(0.01)))
+    assert scorer.value(told) == pytest.approx(0.75)
+    assert scorer.value(Completion((), "length")) == 0.0
+    assert scorer.value(Completion((), "stop", label_logprobs=(-800.0, -1.0))) < 1e-9
+
+
+def test_a_scoring_asks_for_all_steps_at_once_and_says_what_it_read():
+    asked = []
+
+    async def source(stream, samples):
+        asked.append((stream.parent, stream.prefix, tuple(samples)))
+        return [Completion((1,), "length", label_logprobs=(log(len(asked)), log(1.0)))]
+
+    scorer = labels(step_end=r"[+]", scored="steps")
+    scoring = Scoring(scorer, source, "root", QUESTION, scorer.model.decode)
+    (answer,) = scorer.model.encode(["1 + 2 + 3"])
+    score = asyncio.run(scoring(answer))
+    assert score.steps == pytest.approx((1 / 2, 2 / 3, 3 / 4))
+    assert score.num_tokens == len(asked[-1][1]) == 9
+    assert {(parent, samples) for parent, _, samples in asked} == {((), (0,))}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"template": "{question}"}, "must hold {answer} once"),
+        ({"scored": "steps"}, "say where a step ends"),
+        ({"step_end": "["}, "scorer.step_end is '\\['"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        labels(**settings)
+
+
+def test_a_label_is_one_token():
+    with pytest.raises(UserError, match="'1 1' is 2 tokens"):
+        _ = labels(good="1 1").sampling
