@@ -379,6 +379,15 @@ WRONG = hostile(
                 pass
         time.sleep(3600)
     """,
+    has_an_error_that_no_file_holds="""
+        def add(a, b):
+            raise ValueError("\\ud800 \\x1b[2J \\0")
+    """,
+    fails_at_length_in_its_own_words="""
+        import guest.program
+        guest.program.Objects.answer = lambda *_: ["failed", "\\ud800" * 1_000_000]
+        add = None
+    """,
     has_a_huge_error="def add(a, b): raise ValueError('x' * (1 << 28))",
     # what is no program
     is_no_python="The answer is 5.",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ from hostile import (
     WRONG,
 )
 
-from scaling_exp.sandbox import SAFE, Limits, Program, chosen, tried, why_not
+from scaling_exp.sandbox import SAFE, BoxError, Limits, Program, chosen, tried, why_not
 from scaling_exp.sandbox import Tests as Asked
+from scaling_exp.sandbox.boxes import Unprotected
 from scaling_exp.sandbox.choose import BOXES
 from scaling_exp.types import UserError
 
@@ -110,6 +112,7 @@ def test_a_wrong_program_does_not_pass(wrong, name):
     verdict, seconds = wrong[name]
     assert verdict.found in ("failed", "unreadable")
     assert len(verdict.detail) < 1000
+    assert verdict.detail.isprintable()
     assert seconds < 30
 
 
@@ -280,6 +283,19 @@ def test_nothing_runs_unprotected_unless_it_is_told_to(monkeypatch):
     unprotected = chosen("unprotected")
     for program, found in {ADD: "passed", "def add(a, b): return 0": "failed"}.items():
         assert tried(Program(program), Asked(TESTS, "add"), unprotected, Limits()).found == found
+
+
+@dataclass(frozen=True)
+class Stuck(Unprotected):
+    """A box that does not start."""
+
+    def command(self, files, limits):  # noqa: ARG002 - as every box has it
+        return ("false",)
+
+
+def test_a_box_that_does_not_start_is_no_wrong_program():
+    with pytest.raises(BoxError, match="does not start"):
+        tried(Program(ADD), Asked(TESTS, "add"), Stuck(), Limits())
 
 
 def test_limits_that_are_none_are_told():

@@ -37,6 +37,8 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+KEPT_VARIABLES = ("LD_LIBRARY_PATH",)
+"""Without which some interpreters do not start."""
 INTERPRETER_FLAGS = ("-s", "-S", "-P", "-B")
 
 
@@ -63,12 +65,20 @@ class Files:
     readable: tuple[str, ...]
     python_path: tuple[str, ...]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """All that a guest has of it."""
+        known = {each: os.environ[each] for each in KEPT_VARIABLES if each in os.environ}
+        return {**ENVIRONMENT, **known, "PYTHONPATH": os.pathsep.join(self.python_path)}
+
     @classmethod
     @cache
     def of(cls, packages: tuple[str, ...] = ()) -> Files:
         """Raises UserError for a package that is not installed."""
         interpreter = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-        own = {interpreter, str(Path(sys.base_prefix) / "lib"), str(GUEST)}
+        prefix = Path(os.path.realpath(sys.base_prefix))
+        libraries = {str(prefix / each) for each in ("lib", sys.platlibdir)}
+        own = {interpreter, str(GUEST), *filter(os.path.isdir, libraries)}
         places = [place for each in packages for place in _places(each)]
         return cls(
             interpreter,
@@ -218,7 +228,10 @@ def running(
     channel: int,
     also: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A guest, one of `guest`'s programs, in a box. All of it has ended when the block has."""
+    """A guest, one of `guest`'s programs, in a box. All of it has ended when the block has.
+
+    It does not outlive this thread either, whatever ends it.
+    """
     command = box.command(files, limits)
     setup = Setup(
         bounds=box.bounds(files, limits),
@@ -234,7 +247,7 @@ def running(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=(channel, *also),
-            env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(files.python_path)},
+            env=files.environment,
             cwd="/",
             start_new_session=True,
         )

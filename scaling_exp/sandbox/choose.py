@@ -14,11 +14,12 @@ from scaling_exp.sandbox.boxes import (
     Unprotected,
 )
 from scaling_exp.sandbox.limits import Limits
-from scaling_exp.sandbox.trial import Program, Tests, tried
+from scaling_exp.sandbox.trial import BoxError, Program, Tests, tried
 from scaling_exp.types import UserError
 
 BOXES: dict[str, Box] = {each.name: each for each in (Bubblewrap(), Restricted(), Unprotected())}
 SAFE = ("bubblewrap", "restricted")
+SECONDS = 30
 
 
 def chosen(sandbox: SandboxName) -> Box:
@@ -44,13 +45,27 @@ def chosen(sandbox: SandboxName) -> Box:
 def why_not(name: str) -> str | None:
     """Why a box does not work here; None when it does."""
     box = BOXES[name]
-    files, limits = Files.of(), Limits(wall_seconds=20)
+    files, limits = Files.of(), Limits(wall_seconds=SECONDS)
     try:
         command = [*box.command(files, limits), files.interpreter, "-S", "-c", ""]
     except UserError as error:
         return str(error)
-    started = subprocess.run(command, capture_output=True, text=True, check=False, env={}, cwd="/")
+    try:
+        started = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=files.environment,
+            cwd="/",
+            timeout=SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
     if started.returncode != 0:
         return (started.stderr.strip().splitlines() or ["it does not start"])[-1]
-    verdict = tried(Program("def same(x): return x"), Tests("assert same(1) == 1"), box, limits)
+    try:
+        verdict = tried(Program("def same(x): return x"), Tests("assert same(1) == 1"), box, limits)
+    except BoxError:
+        return "the kernel does not confine programs: it wants seccomp, and Landlock without bubblewrap"
     return None if verdict.found == "passed" else verdict.detail

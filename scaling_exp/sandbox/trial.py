@@ -125,7 +125,8 @@ def _verdict(told: bytes, program: subprocess.Popen[bytes]) -> Verdict:
     found, detail = json.loads(told)
     if detail == CLOSED:
         detail = _ended(program)
-    return Verdict(found, detail)
+    # A program chooses these words: no terminal is to obey them, and a file must be able to hold them.
+    return Verdict(found, "".join(each if each.isprintable() else "?" for each in detail))
 
 
 def _ended(program: subprocess.Popen[bytes]) -> str:

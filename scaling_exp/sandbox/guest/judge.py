@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 CHECK = "check"
+MAX_CHARS = 500
+"""Of why."""
 
 
 class Gone(BaseException):
@@ -175,8 +177,8 @@ def main() -> None:
     if channel.receive() != READY:
         return
     os.write(setup.part["verdict"], READY.encode() + b"\n")
-    found = judged(Program(channel), setup.part)
-    os.write(setup.part["verdict"], json.dumps(found).encode() + b"\n")
+    found, detail = judged(Program(channel), setup.part)
+    os.write(setup.part["verdict"], json.dumps([found, detail[:MAX_CHARS]]).encode() + b"\n")
     os._exit(0)
 
 
