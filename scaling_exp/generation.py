@@ -2,7 +2,7 @@
 
 A node's name is its path; parent, depth and seed follow from the name, never from the order in which requests finish.
 So what is drawn depends neither on load, nor on the number of replicas, nor on a crash. Everything here is token ids:
-text appears only in `Forest.answer`. This module knows no engine, no file and no configuration.
+text appears only where answers are read and words are forced. This module knows no engine, file or configuration.
 """
 
 from __future__ import annotations
@@ -187,6 +187,10 @@ def most_tokens(text: str) -> int:
     return len(text.encode()) + 1
 
 
+def _reads_no_tokens(tokens: Tokens) -> str:
+    raise ValueError(f"{tokens} cannot be read: this forest was given no tokenizer")
+
+
 def _knows_no_words(text: str) -> Tokens:
     raise ValueError(f"{text!r} cannot be forced: this forest was given no tokenizer")
 
@@ -197,7 +201,7 @@ class Forest:
 
     `root` names the prompt (model, problem and the run's seed) for `seed_of`; `read` turns the generated token ids of
     a leaf into its answer, None when there is none; `end_tokens` are those with which the model ends; `encode` turns
-    text that is to be forced into the model's tokens.
+    text that is to be forced into the model's tokens, and `decode` tokens into text.
     """
 
     prompt: Tokens
@@ -207,6 +211,7 @@ class Forest:
     end_tokens: Tokens = ()
     scorer: Scorer | None = None
     encode: Callable[[str], Tokens] = _knows_no_words
+    decode: Callable[[Tokens], str] = _reads_no_tokens
     nodes: dict[Path, Node] = field(default_factory=dict)
     accepted: list[Path] = field(default_factory=list)
     scores: dict[Path, Score] = field(default_factory=dict)

@@ -228,6 +228,7 @@ class _Replaying:
                 model.stop_token_ids,
                 scoring,
                 encode,
+                model.decode,
             )
             replays.append(mine)
             planted.append((strategy, forest))

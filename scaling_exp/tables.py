@@ -323,7 +323,7 @@ def replay(
             scoring = Scoring(scores.kind, asked, root, problem.prompt, text)
         for name in strategies:
             source = Located(model.fingerprint, rows.get(root, {}), said)
-            forest = Forest(prompt, source, root, read, model.stop_token_ids, scoring, encode)
+            forest = Forest(prompt, source, root, read, model.stop_token_ids, scoring, encode, text)
             grown.append(Grown(name, problem, forest, source.row_of))
     grow((strategies[each.strategy], each.forest) for each in grown)
     return Replayed(model.name, draws, grown, text)

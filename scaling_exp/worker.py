@@ -195,7 +195,16 @@ class Worker:
         end = self.model.stop_token_ids
         first, *others = (
             self.work.strategies[name](
-                Forest(job.prompt, pools[0], job.root, self._read, end, scoring, self._encode)
+                Forest(
+                    job.prompt,
+                    pools[0],
+                    job.root,
+                    self._read,
+                    end,
+                    scoring,
+                    self._encode,
+                    self.model.decode,
+                )
             )
             for name in job.strategies
         )

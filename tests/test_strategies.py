@@ -159,6 +159,7 @@ EVERY = {
     "beam, uneven": Beam(7, STEPS, 3),
     "beam of one": Beam(1, STEPS, 1),
     "one step": Beam(5, replace(STEPS, max_steps=1), 2),
+    "beam that is stopped": Beam(6, replace(STEPS, stop=("4",)), 2),
     "dvts": Dvts(6, STEPS, 3),
     "dvts, uneven": Dvts(7, STEPS, 3),
     "rebase": Rebase(6, STEPS, 0.3),
@@ -178,6 +179,10 @@ STRATEGY = pytest.mark.parametrize("strategy", EVERY.values(), ids=EVERY)
 def encode(text):
     """Labels are one token; every other text is so many times 7."""
     return (11 + "ABC".index(text),) if text in tuple("ABC") else (7,) * len(text)
+
+
+def decode(tokens):
+    return "".join(map(str, tokens))
 
 
 def babble(prefix, seed):
@@ -232,7 +237,7 @@ class Shuffled:
 
 def forest_of(source, scores, root):
     scoring = Scoring(Reader(), scores, root, "", lambda tokens: tokens)
-    return Forest(PROMPT, source, root, read, (END,), scoring, encode)
+    return Forest(PROMPT, source, root, read, (END,), scoring, encode, decode)
 
 
 def told(forest):
@@ -357,6 +362,18 @@ def test_every_strategy_ends_where_the_model_says_always_the_same(strategy, resp
     forest, _, _ = grown_by(strategy, 4, respond=respond)
     assert forest.accepted
     assert len(forest.nodes) <= strategy.bound.num_draws
+
+
+def test_a_text_that_ends_answers_is_found_across_steps():
+    """A model that goes on for ever: 3 and, a step later, 4 is the end of an answer."""
+    steps = replace(STEPS, sampling=Sampling(max_tokens=2), max_tokens=9, stop=("34",))
+    assert steps.next(0, 0).stop == steps.to_the_end(0).stop == ("34",)
+
+    def counts(prefix, _seed):
+        return tuple((prefix[-1] + 1 + i) % 5 for i in range(9))
+
+    forest, _, _ = grown_by(Beam(2, steps, 2), 4, respond=counts)
+    assert [forest.generated(path) for path in forest.accepted] == [(4, 0, 1, 2, 3, 4)] * 2
 
 
 @pytest.mark.parametrize("kind", [Beam, Dvts, Rebase, ParticleFiltering])

@@ -17,7 +17,7 @@ from random import Random
 from typing import Literal, NamedTuple
 
 from scaling_exp.generation import Bound, Forest, seed_of
-from scaling_exp.types import Path, Sampling
+from scaling_exp.types import Path, Sampling, Tokens
 
 SURE = 1e-7
 """Scores are taken to be no closer to 0 and 1 than this where their log-odds are asked for."""
@@ -26,11 +26,15 @@ SURE = 1e-7
 @dataclass(frozen=True)
 class Steps:
     """How answers grow: `sampling` draws one step, which ends at one of its stop tokens or texts or after its
-    `max_tokens`; the last of `max_steps` goes to the end of the answer, which has `max_tokens` at most."""
+    `max_tokens`; the last of `max_steps` goes to the end of the answer, which has `max_tokens` at most.
+
+    An answer ends where the model ends it and, as models do not that continue any text, at one of the texts in `stop`.
+    """
 
     sampling: Sampling
     max_steps: int
     max_tokens: int
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "max_tokens"):
@@ -41,20 +45,25 @@ class Steps:
 
     def next(self, num_steps: int, num_tokens: int) -> Sampling:
         """How an answer goes on that has so many steps and tokens."""
-        left = self.max_tokens - num_tokens
         if num_steps == self.max_steps - 1:
             return self.to_the_end(num_tokens)
-        return replace(self.sampling, max_tokens=min(self.sampling.max_tokens, left))
+        length = min(self.sampling.max_tokens, self.max_tokens - num_tokens)
+        return replace(self.sampling, max_tokens=length, stop=self.sampling.stop + self.stop)
 
     def to_the_end(self, num_tokens: int) -> Sampling:
         """How an answer of so many tokens goes on without a step's end."""
         left = self.max_tokens - num_tokens
-        return replace(self.sampling, max_tokens=left, stop=(), stop_token_ids=())
+        return replace(self.sampling, max_tokens=left, stop=self.stop, stop_token_ids=())
 
     def have_ended(self, forest: Forest, path: Path) -> bool:
-        """Whether an answer cannot go on: the model ended it, or it is as long as it may be."""
-        is_full = len(path) >= self.max_steps or len(forest.generated(path)) >= self.max_tokens
-        return is_full or forest.is_finished(path)
+        """Whether an answer cannot go on: it came to its end, or is as long as it may be."""
+        answer = forest.generated(path)
+        is_full = len(path) >= self.max_steps or len(answer) >= self.max_tokens
+        return is_full or forest.is_finished(path) or self._is_stopped(forest, answer)
+
+    def _is_stopped(self, forest: Forest, answer: Tokens) -> bool:
+        """Whether it holds a text that ends answers: what was drawn last may have ended with a step's end as well."""
+        return any(end in forest.decode(answer) for end in self.stop)
 
     async def grow(self, forest: Forest, path: Path, num_children: int) -> list[Path]:
         """Draw and score children of a path: their paths."""
