@@ -7,6 +7,7 @@ score a wrong answer, this module decides before it is asked.
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -130,6 +131,8 @@ def _verified(gold: str, answer: str) -> Grade:
     """What math-verify says. It may hang, crash or use up the memory."""
     from math_verify import parse, verify  # SymPy, which no other process needs
 
+    # It warns in every process that its own clock is off; ours is on.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
     right, given = (parse(f"${each}$", parsing_timeout=0) for each in (gold, answer))
     if not given:
         return Grade("unparsable", "math-verify cannot read it")

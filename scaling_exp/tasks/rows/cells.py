@@ -67,7 +67,8 @@ def _found(row: Row, column: str, key: str) -> Any:
         elif isinstance(found, Mapping) and part in found:
             found = found[part]
         else:
-            raise UserError(f"{unknown(f'task.rows.{key}', column, row)} (of the columns of a row)")
+            there = ", ".join(map(str, row))
+            raise UserError(f"{unknown(f'task.rows.{key}', column, row)} (a row has {there})")
     return found
 
 
