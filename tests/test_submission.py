@@ -213,7 +213,7 @@ def test_slurm_gets_the_script_the_options_and_names_of_variables(programs, tmp_
     programs("sbatch", 'printf "%s\\n" "$@" > asked; env > environment; echo "41;cluster"')
     programs("squeue", "cat queue 2>/dev/null")
     programs("scancel", 'echo "$@" > cancelled')
-    target = Slurm("slurm.sbatch", ("--partition=gpu",), ("HF_TOKEN",))
+    target = Slurm("slurm.sbatch", {"partition": "gpu"}, ("HF_TOKEN",))
     target.check(SENT)
     handle = target.send(SENT)
     assert handle == f"41:{tmp_path}/slurm-41.log"
@@ -364,7 +364,7 @@ def test_what_is_wrong_with_a_dashboard_is_one_line(server, monkeypatch, status,
         (["cluster=ray"], "store is runs, inside of the copy"),
         (["cluster=ray", "store=/tmp/x", "cluster.dashboard=http://127.0.0.1:1"], "no Ray answers"),
         (["cluster=ray", "store=/tmp/x", "cluster.dashboard=head:8265"], "'head:8265'; give"),
-        (["cluster=slurm", "cluster.options=[partition]"], "'partition'; give sbatch's options"),
+        (["cluster=slurm", "+cluster.options.p=gpu"], "'p'; give sbatch's options"),
         (["cluster=slurm"], "sbatch is not on PATH"),
         (["cluster=kuberay"], "kubectl is not on PATH"),
         (["cluster=slum"], "did you mean slurm?"),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
@@ -38,19 +39,19 @@ STATES: dict[str, JobState] = {
 
 @dataclass(frozen=True)
 class Slurm:
-    """`options` are sbatch's own, such as [--partition=gpu, --nodes=2]; they override those in the script."""
+    """`options` are sbatch's own by their long names, such as {partition: gpu}; they override those in the script."""
 
     script: str = "cluster/slurm.sbatch"
-    options: tuple[str, ...] = ()
+    options: Mapping[str, str | int] = field(default_factory=dict)
     pass_environment: tuple[str, ...] = ()
     """Names of variables that the job gets with their values from here."""
 
     def __post_init__(self) -> None:
         check_names(self.pass_environment)
         for option in self.options:
-            if not option.startswith("-"):
+            if not re.fullmatch(r"[a-z][a-z-]+", option):
                 raise ValueError(
-                    f"cluster.options has {option!r}; give sbatch's options, e.g. [--partition=gpu, --nodes=2]"
+                    f"cluster.options has {option!r}; give sbatch's options by their long names, e.g. {{partition: gpu}}"
                 )
 
     @property
@@ -78,7 +79,7 @@ class Slurm:
         number = output(
             *("sbatch", "--parsable", f"--job-name={shipment.id}", f"--export={','.join(names)}"),
             f"--output={FilePath.cwd()}/slurm-%j.log",
-            *self.options,
+            *(f"--{name}={value}" for name, value in self.options.items()),
             self.script,
             *(each for each in shipment.elsewhere if each != "cluster=ray"),  # the script says it
             environment=environment,
