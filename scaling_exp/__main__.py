@@ -164,7 +164,7 @@ run goes on, and `logs` follows it again. --detach does not follow at all. Sent 
   cluster=local    a process of its own on this machine, which outlives this terminal
   cluster=ray      a Ray cluster that is running: cluster.dashboard=http://HOST:8265
   cluster=kuberay  a RayJob made by kubectl of cluster.manifest; with cluster.dashboard a RayCluster that stays
-  cluster=slurm    sbatch of cluster/slurm.sbatch: cluster.options=[--partition=gpu,--nodes=2]
+  cluster=slurm    sbatch of cluster/slurm.sbatch: +cluster.options.partition=gpu +cluster.options.nodes=2
 The working directory travels to a Ray cluster, without what git ignores and cluster.exclude names. Secrets travel by
 name: cluster.pass_environment=[HF_TOKEN,WANDB_API_KEY]; cluster/README.md says who keeps their values.
 

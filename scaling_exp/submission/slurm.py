@@ -51,7 +51,7 @@ class Slurm:
         for option in self.options:
             if not re.fullmatch(r"[a-z][a-z-]+", option):
                 raise ValueError(
-                    f"cluster.options has {option!r}; give sbatch's options by their long names, e.g. {{partition: gpu}}"
+                    f"cluster.options has {option!r}; give sbatch's long options, e.g. {{partition: gpu}}"
                 )
 
     @property
