@@ -219,7 +219,7 @@ def of_job(job: Job, state: JobState, store: Store) -> RenderableType:
     note = (
         []
         if runs
-        else [Text(f"its store {job.store} has no run of it that can be seen from here (yet)")]
+        else [Text(f"no run of it can be seen from here (yet) in its store {job.seen_store}")]
     )
     return Group(head, *(detail(each) for each in runs), *note)
 
@@ -249,7 +249,7 @@ def look(name: str, store: Store) -> tuple[RenderableType, bool]:
         )
     job = Job.read(name)
     state = target_of(job).state(job.handle)
-    return of_job(job, state, Store.at(job.store)), state not in ENDED
+    return of_job(job, state, Store.at(job.seen_store)), state not in ENDED
 
 
 def seconds_of(watch: str) -> float:

@@ -90,13 +90,27 @@ class Job:
     """The configuration of its target."""
     command: str
     store: str
+    directory: str
+    """From which it was sent."""
     submitted: float
 
     @classmethod
     def of(cls, shipment: Shipment, handle: str, cluster: Mapping[str, Any]) -> Job:
+        """Of what was sent right now."""
         return cls(
-            shipment.id, handle, cluster, shipment.command, shipment.store, submitted=time.time()
+            id=shipment.id,
+            handle=handle,
+            cluster=cluster,
+            command=shipment.command,
+            store=shipment.store,
+            directory=os.getcwd(),
+            submitted=time.time(),
         )
+
+    @property
+    def seen_store(self) -> str:
+        """Its store as it may be seen from here."""
+        return self.store if "://" in self.store else str(FilePath(self.directory) / self.store)
 
     def write(self) -> None:
         """Keep the note, for whoever started it alone."""
