@@ -74,9 +74,8 @@ class BudgetForcing:
 
     def _has_stopped(self, forest: Forest, path: Path) -> bool:
         """Whether the model ended its thinking by itself."""
-        return any(
-            token in self._ends(forest) for token in forest.nodes[path].completion.tokens[-1:]
-        )
+        last = forest.nodes[path].completion.tokens[-1:]
+        return bool(last) and last[0] in self._ends(forest)
 
     def _ends(self, forest: Forest) -> Tokens:
         return self.thinking.stop_token_ids + forest.end_tokens
