@@ -302,11 +302,17 @@ WRONG = hostile(
                 os.write(fd, bytes(1 << 20))
         add = lambda a, b: 5
     """,
-    fills_the_scratch_folder="""
+    fills_a_folder="""
         import itertools
-        for i in itertools.count():
-            with open(f"/tmp/{i}", "wb") as file:
-                file.write(bytes(1 << 20))
+        for folder in ("/tmp", "/var/tmp", "/dev", "/", "."):
+            for i in itertools.count():
+                try:
+                    with open(f"{folder}/{i}", "wb") as file:
+                        file.write(bytes(1 << 20))
+                except OSError:
+                    break
+            if i:
+                add = lambda a, b: a + b
     """,
     fills_shared_memory="""
         import itertools
@@ -680,6 +686,13 @@ HARMLESS = hostile(
             return a + b
         def add(a, b):
             return asyncio.run(later(a, b))
+    """,
+    writes_to_nowhere="""
+        import contextlib, os
+        def add(a, b):
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                print(a, b)
+            return a + b
     """,
     uses_dataclasses_and_types="""
         from dataclasses import dataclass

@@ -23,7 +23,7 @@ from hostile import (
     WRONG,
 )
 
-from scaling_exp.sandbox import SAFE, BoxError, Limits, Program, chosen, tried, why_not
+from scaling_exp.sandbox import SAFE, BoxError, Limits, Program, Verdict, chosen, tried, why_not
 from scaling_exp.sandbox import Tests as Asked
 from scaling_exp.sandbox.boxes import Unprotected
 from scaling_exp.sandbox.choose import BOXES
@@ -225,6 +225,56 @@ def test_only_the_packages_that_are_named_are_there(box):
     assert tried(program, Asked("assert add(2, 3) == 5"), box, Limits()).found == "failed"
     with pytest.raises(UserError, match="no_such_package is not installed"):
         tried(program, tests, box, Limits(), ("no_such_package",))
+
+
+def test_a_scratch_folder_is_small_new_and_only_where_it_can_be(box):
+    program = Program("""
+import os
+def write(size):
+    found = os.listdir("/tmp")
+    with open("/tmp/file", "wb") as file:
+        file.write(bytes(size))
+    return found
+def write_more():
+    for name in "abcd":
+        with open(f"/tmp/{name}", "wb") as file:
+            file.write(bytes(1 << 19))
+""")
+    tests = Asked("""
+assert write(1000) == []
+try:
+    write_more()
+    raise SystemExit
+except OSError:
+    pass
+""")
+    limits = Limits(scratch_mib=1)
+    if box.name == "restricted":
+        with pytest.raises(UserError, match=r"wants task\.grader\.sandbox=bubblewrap"):
+            tried(program, tests, box, limits)
+        return
+    assert [tried(program, tests, box, limits).found for _ in range(2)] == ["passed"] * 2
+    assert tried(program, tests, box, Limits()).found == "failed"
+
+
+def test_only_a_function_that_returns_nothing_changes_its_arguments(any_box):
+    program = Program("""
+def sort(items): items.sort()
+def empty(items):
+    items.clear()
+    return items
+def grow(table, more=None):
+    table["a"] = 1
+    more += [2]
+""")
+    tests = Asked("""
+items = [3, 1, 2]
+assert sort(items) is None and items == [1, 2, 3]
+assert empty(items) == [] and items == [1, 2, 3]
+table = {}
+assert grow(table, more=items) is None and table == {"a": 1} and items == [1, 2, 3, 2]
+""")
+    assert tried(program, tests, any_box, Limits()) == Verdict("passed")
 
 
 def test_a_killed_host_leaves_nothing_behind(box):

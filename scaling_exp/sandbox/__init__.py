@@ -5,7 +5,7 @@ and only the judge says what was found. `boxes` are the walls, `guest/` is what 
 boxes. `docs/sandbox.md` says what this protects from, and what not.
 """
 
-from scaling_exp.sandbox.boxes import Box, SandboxName
+from scaling_exp.sandbox.boxes import Box, Files, SandboxName
 from scaling_exp.sandbox.choose import SAFE, chosen, why_not
 from scaling_exp.sandbox.limits import Limits
 from scaling_exp.sandbox.trial import BoxError, Program, Tests, Verdict, tried
@@ -14,6 +14,7 @@ __all__ = [
     "SAFE",
     "Box",
     "BoxError",
+    "Files",
     "Limits",
     "Program",
     "SandboxName",

@@ -118,6 +118,7 @@ class Bubblewrap:
     def command(self, files: Files, limits: Limits) -> Sequence[str]:
         binds = [word for each in files.readable for word in ("--ro-bind", each, each)]
         devices = [word for each in DEVICES for word in ("--dev-bind", each, each)]
+        scratch = ("--size", str(limits.scratch_mib << 20), "--tmpfs", "/tmp")
         # Root needs no user namespace to build a box, and in one it would still be root to the limits of processes.
         users = (
             ("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
@@ -135,8 +136,9 @@ class Bubblewrap:
             ),
             *("--unshare-cgroup-try", "--die-with-parent", "--new-session"),
             # First the scratch folder, lest it hide an interpreter or a package that is below /tmp.
-            *("--size", str(limits.scratch_mib << 20), "--tmpfs", "/tmp", *binds, *devices),
-            *("--remount-ro", "/", "--chdir", "/tmp", "--"),
+            *(scratch if limits.scratch_mib else ()),
+            *(*binds, *devices, "--remount-ro", "/"),
+            *("--chdir", "/tmp" if limits.scratch_mib else "/", "--"),
         )
 
     def bounds(self, files: Files, limits: Limits) -> Bounds:  # noqa: ARG002 - one shape for all
@@ -156,6 +158,10 @@ class Restricted:
         return ()
 
     def bounds(self, files: Files, limits: Limits) -> Bounds:
+        if limits.scratch_mib:
+            raise UserError(
+                "task.grader.limits.scratch_mib wants task.grader.sandbox=bubblewrap: there is no such folder elsewhere"
+            )
         uid = _spare_uid() if _is_root() else None
         others = _num_threads_of_user() if uid is None else 0
         return _bounds(

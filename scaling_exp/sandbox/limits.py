@@ -14,8 +14,8 @@ class Limits:
     """Of all, the boxes' start among it. It is there to end what sleeps, and long, since the machine may be busy."""
     memory_mib: int = 1024
     """Address space. There is one process, so it is the most that the program takes."""
-    scratch_mib: int = 16
-    """Of files in /tmp, in memory; only bubblewrap has such a folder."""
+    scratch_mib: int = 0
+    """Of files in /tmp, in memory besides; only bubblewrap has such a folder. With 0 nothing is written anywhere."""
     output_mib: int = 4
     """Of what it prints for an input or returns from a call."""
     num_threads: int = 32
@@ -23,5 +23,5 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value <= 0:
+            if value < 0 or (value == 0 and each.name != "scratch_mib"):
                 raise ValueError(f"limits.{each.name} is {value}; it must be above 0")

@@ -116,9 +116,11 @@ class Program:
 
     def _believe(self, answer: Any, given: tuple[Any, ...]) -> Any:
         match answer:
-            case ["value", value, list(changed)]:
+            case ["value", None, list(changed)]:
                 for each in changed:
                     self._mirror(each, given)
+                return None
+            case ["value", value, list()]:
                 return unpack(value, self._handle)
             case ["raised", str(kind), str(text)]:
                 self.errors.append(_error(kind, text))
@@ -131,7 +133,11 @@ class Program:
         raise NotPlainError("no answer")
 
     def _mirror(self, change: Any, given: tuple[Any, ...]) -> None:
-        """Do to an argument what the program did to its copy."""
+        """Do to an argument what the program did to its copy.
+
+        Only a function that returns nothing is there to change something: one that returns a value could change what it
+        is compared with.
+        """
         match change:
             case [int(at), packed] if 0 <= at < len(given):
                 before, after = given[at], unpack(packed, self._handle)

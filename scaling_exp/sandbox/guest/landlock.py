@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # The same numbers on all architectures.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 PATH_BENEATH = 1
-EXECUTE, READ_FILE, READ_DIR = 1 << 0, 1 << 2, 1 << 3
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 NUM_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 NUM_RIGHTS_SINCE_5 = 16
 
@@ -37,7 +37,8 @@ def abi(system: ctypes.CDLL) -> int:
 def allow_reading(
     system: ctypes.CDLL, readable: Sequence[str], listable: Sequence[str] = ()
 ) -> None:
-    """From now on only `readable` files and folders are read, of `listable` folders the names; nothing is written.
+    """From now on only `readable` files and folders are read, and of `listable` folders the names. Nothing is written,
+    except to /dev/null.
 
     Raises OSError where the kernel has no Landlock.
     """
@@ -53,6 +54,7 @@ def allow_reading(
         _allow(system, ruleset, path, read)
     for path in listable:
         _allow(system, ruleset, path, READ_DIR)
+    _allow(system, ruleset, os.devnull, READ_FILE | (WRITE_FILE | TRUNCATE) & rights)
     _check(system.syscall(RESTRICT_SELF, ruleset, 0))
     os.close(ruleset)
 

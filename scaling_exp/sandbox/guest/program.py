@@ -72,7 +72,10 @@ class Objects:
         self._kept: list[Any] = []
 
     def answer(self, request: Any) -> Any:
-        """`["value", what it gives, arguments that it changed]`, or `["raised", kind, text]`, or `["failed", why]`."""
+        """`["value", what it gives, arguments that it changed]`, or `["raised", kind, text]`, or `["failed", why]`.
+
+        Which arguments it changed is told when it gives nothing.
+        """
         operation, target, sent, sent_named = request
         try:
             function = self._function(operation, target)
@@ -82,7 +85,7 @@ class Objects:
             given = [self._unpack(each) for each in sent]
             named = {name: self._unpack(each) for name, each in sent_named.items()}
             value = self._pack(function(*given, **named))
-            after = [self._pack(each) for each in (*given, *named.values())]
+            after = [self._pack(each) for each in (*given, *named.values()) if value is None]
         except Exception as error:  # noqa: BLE001 - whatever a model wrote
             return ["raised", _built_in(error), told(error)]
         except BaseException as error:  # noqa: BLE001

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, field
 
-from scaling_exp.sandbox import BoxError, Limits, SandboxName, Verdict, chosen, tried
+from scaling_exp.sandbox import Box, BoxError, Files, Limits, SandboxName, Verdict, chosen, tried
 from scaling_exp.tasks.programs import Judging
 from scaling_exp.types import Grade, Problem, UserError
 
@@ -36,9 +36,17 @@ class ProgramGrader:
     def version(self) -> str:
         """Raises UserError when no sandbox works here."""
         return (
-            f"program 1, Python {platform.python_version()}, {chosen(self.sandbox).name}, {self.limits}"
+            f"program 1, Python {platform.python_version()}, {self._box.name}, {self.limits}"
             f"{', with ' if self.packages else ''}{', '.join(self.packages)}"
         )
+
+    @property
+    def _box(self) -> Box:
+        box = chosen(self.sandbox)
+        box.bounds(
+            Files.of(self.packages), self.limits
+        )  # raises where it cannot be as it is wanted
+        return box
 
     def quick(self, problem: Problem, answer: str) -> Grade | None:  # noqa: ARG002 - one shape for all
         return None if answer.strip() else Grade("unparsable", "no program")
@@ -54,7 +62,7 @@ class ProgramGrader:
         return Grade("unparsable" if verdict.found == "unreadable" else "wrong", verdict.detail)
 
     def _tried(self, judging: Judging, answer: str) -> Verdict:
-        box, program, tests = chosen(self.sandbox), judging.program(answer), judging.all_tests()
+        box, program, tests = self._box, judging.program(answer), judging.all_tests()
         for _ in range(NUM_TRIES - 1):
             try:
                 return tried(program, tests, box, self.limits, self.packages)
