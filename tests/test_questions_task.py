@@ -1,6 +1,7 @@
 """Tasks of questions on real data: read, put into words, answered in many spellings, graded."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -142,6 +143,9 @@ def test_a_chat_has_a_system_line_and_worked_turns(tmp_path):
         (["task.rows.answer_pattern='('"], "no regular expression"),
         (["task.reader.kind=pattern", "+task.reader.pattern=a"], "must have one"),
         (["task.grader.kind=nuber"], "did you mean number?"),
+        (["task.rows.boxed=true"], "has no \\boxed{} in 'answer'"),
+        (["task.rows.boxed=true", "task.rows.answer_pattern='(.)'"], "not both"),
+        (["task.rows.extra=tests"], "(a row has question, answer)"),
     ],
 )
 def test_a_mistake_names_the_key(tmp_path, overrides, said):
@@ -262,6 +266,48 @@ def test_answers_of_three_digits_equal_themselves_without_their_zeros(tmp_path, 
 
 def test_every_task_is_composed_and_says_its_size_and_source():
     for file in sorted((conf_folder() / "task").glob("*.yaml")):
-        if file.stem != "file":  # wants a file of the user's
+        is_there = file.stem != "reasoning_gym" or find_spec("reasoning_gym") is not None
+        if is_there and file.stem != "file":  # wants a file of the user's
             assert task(file.stem).grader.version
         assert file.read_text().startswith("# ")
+
+
+def test_the_boxes_of_maths_solutions_are_the_answers_of_math500(public_data):
+    path = public_data("math500/math500_test.jsonl")
+    boxed, cleaned = (
+        task(name, f"task.source.path={path}").problems() for name in ("math", "math500")
+    )
+    assert len(boxed) == 500
+    assert [each.answer for each in boxed] == [each.answer for each in cleaned]
+
+
+def test_levels_of_math_are_chosen_by_name(tmp_path):
+    rows = [
+        {
+            "problem": f"{at}?",
+            "level": f"Level {at}",
+            "solution": f"So $\\boxed {at}$.",
+        }
+        for at in (1, 2, 5)
+    ]
+    (only,) = from_rows("math", tmp_path, rows, "task.levels=[Level 5]").problems()
+    assert (only.level, only.answer) == ("Level 5", "5")
+    rows[1]["solution"] = "no box"
+    with pytest.raises(UserError, match=r"row 1 \(from 0\) has no \\boxed"):
+        from_rows("math", tmp_path, rows).problems()
+
+
+def test_answers_of_amc_are_whole_numbers_that_were_floats(tmp_path):
+    rows = [
+        {"id": at, "problem": f"{at}?", "answer": each} for at, each in enumerate((142.0, -4.0))
+    ]
+    made = from_rows("amc", tmp_path, rows)
+    said = [(each, made.read(f"\\boxed{{{int(float(each.answer))}}}")) for each in made.problems()]
+    assert outcomes(made, said) == ["correct", "correct"]
+
+
+def test_a_column_besides_the_answer_goes_to_the_grader(tmp_path):
+    rows = [{"question": "?", "answer": "4", "cases": [[1, "é"]], "note": "as it is"}]
+    for column, extra in (("cases", '[[1, "é"]]'), ("note", "as it is"), ("null", "")):
+        (problem,) = own(tmp_path, rows, f"task.rows.extra={column}").problems()
+        assert problem.extra == extra
