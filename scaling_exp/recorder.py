@@ -180,6 +180,7 @@ class Recorder:
         seconds = display.seconds
         shifts = list(display.shifts.values())
         held = _held_seconds(shifts, seconds)
+        spent = spending.spent(seconds, held)
         models = tuple(
             _model_state(name, tally, spending, held.get(name, 0.0))
             for name, tally in display.tallies.items()
@@ -188,7 +189,7 @@ class Recorder:
         is_drawing = any(each.num_draws for each in models)
         self._set(
             phase="drawing" if is_drawing else "starting",
-            spent=spending.spent(seconds, held),
+            spent=spent,
             tokens_per_second=self._rate(seconds, num_tokens),
             eta_seconds=_eta(models, seconds - (display.first_draw_seconds or seconds)),
             models=models,

@@ -124,7 +124,7 @@ class LimitReached(Exception):
 
 @dataclass(eq=False)
 class Spending:
-    """Adds up what one session spends, on top of what earlier ones did."""
+    """Adds up what one session spends, on top of what earlier ones did. What it says is as of the last `spent`."""
 
     models: Mapping[str, ModelFacts]
     """All that draws are made of, a scorer among them."""
@@ -137,15 +137,20 @@ class Spending:
     """Dollars by hosted model, of this session."""
     num_draws: int = 0
     num_output_tokens: int = 0
+    _waiting: list[bytes] = field(default_factory=list)
 
     def add(self, draws: bytes) -> None:
-        """Take in one encoded batch."""
-        batch = pa.ipc.read_record_batch(pa.py_buffer(draws), DRAWS)
-        counted = _Counted.of(batch)
-        names = batch.column("model")
-        for name in dict.fromkeys(names.to_pylist()):
-            is_mine_S = np.asarray(pc.call_function("equal", [names, pa.scalar(name)]))
-            self._add(self.models[name], counted.only(is_mine_S))
+        """Take in one encoded batch, to be counted at the next look: many at once cost little more than one."""
+        self._waiting.append(draws)
+
+    def _count(self) -> None:
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        counted = pa.Table.from_batches([_counted(each) for each in waiting])
+        for name in counted["model"].unique().to_pylist():
+            is_mine_S = pc.call_function("equal", [counted["model"], pa.scalar(name)])
+            self._add(self.models[name], _Counted.of(counted.filter(is_mine_S)))
 
     def _add(self, facts: ModelFacts, mine: _Counted) -> None:
         shape, name = facts.architecture, facts.name
@@ -178,6 +183,7 @@ class Spending:
 
     def spent(self, wall_seconds: float, held_seconds: Mapping[str, float]) -> Spent:
         """By now, `wall_seconds` after this session began to draw; `held_seconds` by model, over all replicas."""
+        self._count()
         paid = [self.dollars_of(name, held_seconds.get(name, 0.0)) for name in self.models]
         before = self.before
         return Spent(
@@ -193,26 +199,39 @@ class Spending:
 
 @dataclass(frozen=True)
 class _Counted:
-    """Tokens of each draw, as its server counted them where one did."""
+    """Tokens of the draws of one model."""
 
     prompt_S: IntArray
     cached_S: IntArray
     output_S: IntArray
 
     @classmethod
-    def of(cls, batch: pa.RecordBatch) -> _Counted:
-        prompt_S = _lengths(batch, "prefix", "num_billed_prompt_tokens")
-        cached_S = batch.column("num_cached_tokens").to_numpy(zero_copy_only=False)
-        output_S = _lengths(batch, "tokens", "num_billed_output_tokens")
-        return cls(prompt_S, np.minimum(cached_S.astype(np.int64), prompt_S), output_S)
-
-    def only(self, is_mine_S: np.ndarray) -> _Counted:
-        return _Counted(*(each[is_mine_S] for each in vars(self).values()))
+    def of(cls, counted: pa.Table) -> _Counted:
+        prompt_S, cached_S, output_S = (
+            counted[name].to_numpy().astype(np.int64) for name in ("prompt", "cached", "output")
+        )
+        return cls(prompt_S, np.minimum(cached_S, prompt_S), output_S)
 
 
-def _lengths(batch: pa.RecordBatch, tokens: str, billed: str) -> IntArray:
+def _counted(draws: bytes) -> pa.RecordBatch:
+    """Of encoded draws the model and how many tokens; the tokens themselves are not touched."""
+    batch = pa.ipc.read_record_batch(pa.py_buffer(draws), DRAWS)
+    columns = {
+        "model": batch.column("model"),
+        "prompt": _lengths(batch, "prefix", "num_billed_prompt_tokens"),
+        "cached": batch.column("num_cached_tokens"),
+        "output": _lengths(batch, "tokens", "num_billed_output_tokens"),
+    }
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _lengths(batch: pa.RecordBatch, tokens: str, billed: str) -> pa.Array:
+    """Tokens of each draw, as its server counted them where one did."""
     here = pa.array(np.diff(batch.column(tokens).offsets.to_numpy()), pa.int32())
-    return np.asarray(pc.call_function("coalesce", [batch.column(billed), here]), np.int64)
+    counts = batch.column(billed)
+    if counts.null_count == len(counts):
+        return here
+    return pc.call_function("coalesce", [counts, here])
 
 
 def _is_priced(facts: ModelFacts, pricing: Pricing) -> bool:
