@@ -34,7 +34,7 @@ from scaling_exp.store import (
     encode,
     sampling_json,
 )
-from scaling_exp.store.draws import BILLED
+from scaling_exp.store.draws import BILLED, LABELS
 from scaling_exp.store.journal import SEAL_BYTES
 from scaling_exp.store.parts import token_lists, write_part
 from scaling_exp.strategies import AdaptiveVoting, ParallelSampling
@@ -174,6 +174,7 @@ def _synthetic(prompted: Prompted, num_samples: int) -> pa.Table:
         "finish_reason": _same("stop", num_rows),
         "num_cached_tokens": pa.array(np.zeros(num_rows, np.int32)),
         **{name: pa.nulls(num_rows, pa.int32()) for name in BILLED},
+        LABELS: pa.nulls(num_rows, DRAWS.field(LABELS).type),
     }
     return pa.table(columns, DRAWS)
 
