@@ -3,6 +3,8 @@
 import json
 from importlib.util import find_spec
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -182,7 +184,7 @@ def test_levels_and_rows_are_chosen_before_problems_are(tmp_path):
         (["task.rows.level=level", "+task.levels=['4']"], "task.levels"),
         (["+task.first=9"], "there are 9 rows"),
         (["+task.shots={num_examples: 2, split: train}"], "give task.shots.path"),
-        (["+task.shots={num_examples: 2}"], "give split, or path"),
+        (["+task.shots={num_examples: 2}"], "give split, or files"),
     ],
 )
 def test_what_cannot_be_chosen_is_told(tmp_path, overrides, said):
@@ -311,3 +313,27 @@ def test_a_column_besides_the_answer_goes_to_the_grader(tmp_path):
     for column, extra in (("cases", '[[1, "é"]]'), ("note", "as it is"), ("null", "")):
         (problem,) = own(tmp_path, rows, f"task.rows.extra={column}").problems()
         assert problem.extra == extra
+
+
+def test_examples_come_from_other_files_where_files_are_named(tmp_path):
+    for split, at in (("test", 3), ("train", 4)):
+        (tmp_path / "algebra").mkdir(exist_ok=True)
+        row = {"problem": f"{split}?", "level": "Level 1", "solution": f"\\boxed{{{at}}}"}
+        pq.write_table(
+            pa.Table.from_pylist([row]), tmp_path / "algebra" / f"{split}-00000-of-00001.parquet"
+        )
+
+    def math(shots):
+        return task(
+            "math", f"task.source.path={tmp_path}", f"+task.shots={{num_examples: 1, {shots}}}"
+        )
+
+    (problem,) = math("files: ['*/train-*.parquet']").problems()
+    assert problem.prompt.startswith("Problem: train?")
+    assert "Solution: \\boxed{4}\n\nProblem: test?" in problem.prompt
+    for shots, said in (
+        ("files: ['*/test-*.parquet']", "examples must be others"),
+        ("split: train", r"give task\.shots\.files"),
+    ):
+        with pytest.raises(UserError, match=said):
+            math(shots).problems()

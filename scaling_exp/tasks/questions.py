@@ -30,12 +30,14 @@ from scaling_exp.types import Problem, UserError
 class Shots:
     """Worked examples from another part of the data set: `num_examples` of it by `seed`, the same for every question.
 
-    `path` is a local file that holds them, for a source that is a file itself.
+    They are of another `split`, or of other `files` where the source names its own; `path` is a local file that holds
+    them, for a source that is a file itself.
     """
 
     num_examples: int
     split: str | None = None
     path: str | None = None
+    files: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -43,8 +45,10 @@ class Shots:
             raise ValueError(
                 f"task.shots.num_examples is {self.num_examples}; it must be at least 1"
             )
-        if (self.split is None) == (self.path is None):
-            raise ValueError("task.shots: give split, or path where the source is a file")
+        if (self.split is not None) + (self.path is not None) + bool(self.files) != 1:
+            raise ValueError(
+                "task.shots: give split, or files where task.source.files is given, or path where the source is a file"
+            )
 
     def source(self, questions: Source) -> Source:
         """Where the examples are, given where the questions are. Raises UserError where they are the same."""
@@ -55,15 +59,20 @@ class Shots:
             )
         if self.path is not None:
             return replace(questions, path=self.path, files=())
+        key = "split" if self.split is not None else "files"
         if questions.path is not None and FilePath(questions.path).is_file():
             raise UserError(
-                "task.shots.split chooses nothing in task.source.path, which is one file; give task.shots.path"
+                f"task.shots.{key} chooses nothing in task.source.path, which is one file; give task.shots.path"
             )
-        if self.split == questions.split:
+        if self.split is not None and questions.files:
             raise UserError(
-                f"task.shots.split is {self.split}, which the questions are from; examples must be others"
+                "task.shots.split chooses nothing beside task.source.files; give task.shots.files"
             )
-        return replace(questions, split=self.split)
+        if self.files == questions.files and (self.files or self.split == questions.split):
+            raise UserError(
+                f"task.shots.{key} is what the questions are from; examples must be others"
+            )
+        return replace(questions, split=self.split, files=self.files)
 
 
 @dataclass(frozen=True)
