@@ -95,7 +95,8 @@ class Shown:
     def accuracy(self) -> Panels:
         """A panel for every cost that is known, the FLOPs of a query first; a line for every curve."""
         facts = {metrics.log10_cost(name) for name in MODEL_FACTS}
-        axes = {name for name in self.metrics if name.startswith(metrics.log10_cost(""))} - facts
+        costs = {name for name in self.metrics if name.startswith(metrics.log10_cost(""))} - facts
+        axes = costs | ({metrics.SAMPLES} & self.metrics)
         return [
             reports.LinePlot(
                 title=f"accuracy against {_plain(axis)}",
