@@ -1,5 +1,8 @@
 """A finished run is graded again from what it stored: no engine, and nothing drawn."""
 
+import json
+
+import pyarrow as pa
 import pytest
 from test_experiment import experiment, no_report  # noqa: F401 - a fixture, used by name
 
@@ -83,3 +86,41 @@ def test_a_mistake_is_one_line_and_leaves_the_run_alone(finished, capsys, argume
     assert said in error
     assert error.count("\n") == 1
     assert finished.read_table("samples").equals(before)
+
+
+def test_what_a_grader_knows_besides_the_answer_is_in_the_run(finished, tmp_path):
+    """Puzzles and a user's function judge by `extra`, which the table of problems keeps."""
+    problems, samples = finished.read_table("problems"), finished.read_table("samples")
+    puzzle = json.dumps({"numbers": [4, 6, 8], "target": 24})
+    with_puzzle = pa.array([puzzle] * problems.num_rows)
+    column = problems.schema.get_field_index("extra")
+    finished.write_table("problems", problems.set_column(column, "extra", with_puzzle))
+    texts = ["Answer: 4*6", "Answer: 4*8", "no idea"]
+    said = pa.array([texts[at % 3] for at in range(samples.num_rows)])
+    column = samples.schema.get_field_index("text")
+    finished.write_table("samples", samples.set_column(column, "text", said))
+
+    file = tmp_path / "grader.py"
+    file.write_text(
+        "import json\n\ndef grade(answer, problem):\n"
+        "    return str(json.loads(problem.extra)['target'] // 6) in answer\n"
+    )
+    own = {"kind": "function", "path": str(file)}
+    for grader, right in (({"kind": "countdown"}, {"4*6"}), (own, {"4*6", "4*8"})):
+        regrade(finished, {**PUZZLES, "grader": grader})
+        for row in finished.read_table("samples").to_pylist():
+            assert row["answer"] == (
+                row["text"].removeprefix("Answer: ") if "A" in row["text"] else None
+            )
+            assert row["is_correct"] == (row["answer"] in right)
+    versions = [each["grader"].split()[0] for each in finished.read_manifest()["regraded"]]
+    assert versions == ["countdown", "function"]
+
+
+PUZZLES = {
+    "kind": "questions",
+    "source": {"kind": "dataset", "path": "puzzles.csv"},
+    "rows": {"kind": "countdown", "target": "target"},
+    "prompt": {},
+    "reader": {"kind": "expression"},
+}
