@@ -239,24 +239,26 @@ def stop(arguments: list[str]) -> None:
 
 def _job(verb: str, arguments: list[str]) -> tuple[str, Target, str]:
     """The job that arguments name, where it was sent, and what it is called there."""
-    from scaling_exp.status import of_jobs
+    from scaling_exp.status import job_of, of_jobs
+    from scaling_exp.store import Store
     from scaling_exp.submission import TARGETS, Job, jobs, target_of
 
     names = [each for each in arguments if "=" not in each]
     if len(names) != 1 or names[0].startswith("-"):
-        print(f"usage: python -m scaling_exp {verb} JOB [cluster=...]\n\n{JOB_USAGE[verb]}")
+        print(f"usage: python -m scaling_exp {verb} JOB | RUN [cluster=...]\n\n{JOB_USAGE[verb]}")
         print(
             "Of what was sent from another machine say where: cluster=ray cluster.dashboard=...\n"
         )
         _show(of_jobs(jobs()[:10]))
         sys.exit(0 if arguments in (["-h"], ["--help"]) else MISTAKE)
     overrides = [each for each in arguments if "=" in each]
+    name = job_of(names[0], Store.at("runs"))
     if overrides:
         from scaling_exp.config import cluster_from
         from scaling_exp.schema import of_kind
 
-        return names[0], of_kind(TARGETS, cluster_from(overrides), "cluster"), names[0]
-    job = Job.read(names[0])
+        return name, of_kind(TARGETS, cluster_from(overrides), "cluster"), name
+    job = Job.read(name)
     return job.id, target_of(job), job.handle
 
 

@@ -238,9 +238,8 @@ def look(name: str, store: Store) -> tuple[RenderableType, bool]:
     store), a job, the folder of a store, or nothing for the store itself. Raises UserError."""
     if not name:
         return overview(store), True
-    for folder in (RunFolder.at(name), store.run(name).take()):
-        if any(folder.read_text(f"{each}.json") is not None for each in ("state", "manifest")):
-            return detail(folder), not Seen.of(folder).is_over
+    if (folder := run_of(name, store)) is not None:
+        return detail(folder), not Seen.of(folder).is_over
     if "://" in name or FilePath(name).is_dir():
         return overview(Store.at(name)), True
     if "/" in name:
@@ -250,6 +249,33 @@ def look(name: str, store: Store) -> tuple[RenderableType, bool]:
     job = Job.read(name)
     state = target_of(job).state(job.handle)
     return of_job(job, state, Store.at(job.seen_store)), state not in ENDED
+
+
+def run_of(name: str, store: Store) -> RunFolder | None:
+    """The run that a name stands for: its folder, or its name in the store; None where there is none."""
+    for folder in (RunFolder.at(name), store.run(name).take()):
+        if any(folder.read_text(f"{each}.json") is not None for each in ("state", "manifest")):
+            return folder
+    return None
+
+
+def job_of(name: str, store: Store) -> str:
+    """The job that a name stands for: a job's own, or a run's as for `look`.
+
+    Raises UserError for a run that was not submitted.
+    """
+    folder = run_of(name, store)
+    if folder is None:
+        return name
+    state = State.read(folder)
+    if state is None or not state.job:
+        where = (
+            f": process {state.pid} on {state.host} drives it, and Ctrl-C there ends it"
+            if state
+            else ""
+        )
+        raise UserError(f"{name} was not submitted, so it is no job{where}")
+    return state.job
 
 
 def seconds_of(watch: str) -> float:

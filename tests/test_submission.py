@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from zipfile import ZipFile
@@ -18,6 +18,8 @@ from conftest import ROOT
 
 from scaling_exp.__main__ import main
 from scaling_exp.schema import ConfigError, of_kind
+from scaling_exp.state import State
+from scaling_exp.store import RunFolder
 from scaling_exp.submission import TARGETS, Job, follow, jobs, stop, submit
 from scaling_exp.submission import directory as travel
 from scaling_exp.submission.directory import pack, travelling
@@ -386,7 +388,7 @@ def test_a_mistake_is_one_line_before_anything_is_sent(
 
 
 @pytest.mark.usefixtures("driver")
-def test_the_verbs_of_a_job(capsys, monkeypatch):
+def test_the_verbs_of_a_job(capsys, monkeypatch, tmp_path):
     """Sent by the command line, detached; then its state, its end and its log by its name."""
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setattr(Local, "send", _send_long)
@@ -396,8 +398,16 @@ def test_the_verbs_of_a_job(capsys, monkeypatch):
     assert f"python -m scaling_exp logs {name}" in err
     main(["status", name])
     assert f"{name}: running" in capsys.readouterr().out
-    main(["stop", name])
+    # The run that the job drives stands for it, and one that is no job is told where it is driven.
+    state = State("jobs-1", "drawing", "the command", "here", 1, 0.0, 0.0, job=name)
+    (tmp_path / "jobs-1").mkdir()
+    state.write(RunFolder(tmp_path / "jobs-1"))
+    main(["stop", str(tmp_path / "jobs-1")])
     assert f"{name}: stopped" in capsys.readouterr().out
+    replace(state, job="").write(RunFolder(tmp_path / "jobs-1"))
+    with pytest.raises(SystemExit):
+        main(["logs", str(tmp_path / "jobs-1")])
+    assert "was not submitted, so it is no job: process 1 on here" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         main(["logs", name])
     assert ended.value.code == 1

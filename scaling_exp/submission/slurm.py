@@ -97,7 +97,8 @@ class Slurm:
         return STATES.get(re.split(r"\s", word)[0], "failed")
 
     def follow(self, handle: str, write: Write) -> None:
-        log = FilePath(handle.partition(":")[2])
+        number, _, noted = handle.partition(":")
+        log = FilePath(noted or f"slurm-{number}.log")
         at = 0
         while True:
             has_ended = self.state(handle) in ENDED
