@@ -17,7 +17,7 @@ from rich.text import Text
 
 from scaling_exp.spending import dollars, duration
 from scaling_exp.state import State
-from scaling_exp.store import RunFolder, Store
+from scaling_exp.store import RunFolder, Store, StoreError
 from scaling_exp.submission import ENDED, Job, JobState, target_of
 from scaling_exp.types import UserError
 
@@ -72,7 +72,7 @@ class Seen:
 
 def overview(store: Store) -> RenderableType:
     """One row for every run of a store, the latest first. Raises UserError when there is none."""
-    seen = [Seen.of(each) for each in store.runs()]
+    seen = [_seen(each) for each in store.runs()]
     if not seen:
         raise UserError(
             f"{store.url} has no runs; give the folder of a run or of a store, or store=FOLDER"
@@ -81,6 +81,14 @@ def overview(store: Store) -> RenderableType:
     for each in sorted(seen, key=lambda each: each.silence if each.state else float("inf")):
         table.add_row(each.folder.path.name, _coloured(each.phase), *_cells(each))
     return table
+
+
+def _seen(folder: RunFolder) -> Seen:
+    """One that cannot be read hides no other."""
+    try:
+        return Seen.of(folder)
+    except StoreError:
+        return Seen(folder, None, folder.is_locked)
 
 
 COLUMNS = ("drawn", "tok/s", "ETA", "FLOPs", "dollars", "wall", "said")

@@ -170,6 +170,19 @@ def test_no_run_no_store_and_no_job_is_one_line(tmp_path, monkeypatch, capsys):
         assert complaint in line
 
 
+def test_a_state_that_cannot_be_read_hides_no_other_run_and_is_not_taken_for_nothing(tmp_path):
+    """What earlier sessions spent is known from it alone."""
+    made, other = experiment(tmp_path), experiment(tmp_path, name="other")
+    run(made, "the command")
+    run(other, "the command")
+    (made.folder.path / "state.json").write_text('{"run_id": "of another version"}')
+    overview, _ = told("", tmp_path)
+    assert "no state" in overview
+    assert "finished" in overview
+    with pytest.raises(StoreError, match=r"state.json cannot be read .*: move it away"):
+        run(made, "the command")
+
+
 def test_watching_ends_with_the_run(tmp_path, capsys):
     made = experiment(tmp_path)
     run(made, "the command")
