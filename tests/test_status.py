@@ -179,7 +179,7 @@ def test_a_state_that_cannot_be_read_hides_no_other_run_and_is_not_taken_for_not
     overview, _ = told("", tmp_path)
     assert "no state" in overview
     assert "finished" in overview
-    with pytest.raises(StoreError, match=r"state.json cannot be read .*: move it away"):
+    with pytest.raises(StoreError, match=r"state.json cannot be read .*; move it away"):
         run(made, "the command")
 
 
