@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from scaling_exp.analysis import settings_from
+from scaling_exp.analysis import AnalysisSettings, settings_from
 from scaling_exp.engines import ENGINES, VLLM, EngineConfig
 from scaling_exp.experiment import Experiment, Pretraining
 from scaling_exp.generation import Strategy
@@ -58,6 +59,13 @@ def _stop(*, _root_: DictConfig) -> list[str]:
     """A chat model ends its turn itself, and may write such a text while it thinks."""
     prompt = OmegaConf.select(_root_, "task.prompt") or {}
     return [] if prompt.get("chat") else list(prompt.get("stop", []))
+
+
+def _dated(settings: AnalysisSettings) -> AnalysisSettings:
+    """With the prices of today, unless they name another day."""
+    pricing = settings.pricing
+    day = pricing.date or datetime.now().astimezone().date().isoformat()
+    return replace(settings, pricing=replace(pricing, date=day))
 
 
 def _sweep(arguments: Sequence[str]) -> str:
@@ -138,7 +146,7 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
         "strategies": strategies,
         "engine": of_kind(ENGINES, config["engine"], "engine"),
         "cluster": of_kind(TARGETS, config["cluster"], "cluster").cluster,
-        "analysis": settings_from(config["analysis"]),
+        "analysis": _dated(settings_from(config["analysis"])),
         "tracking": of_kind(TRACKERS, config["tracking"], "tracking"),
         "scorer": _scorer(config.get("scorer"), strategies),
         "limits": limits_from(config.get("limits") or {}),

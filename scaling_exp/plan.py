@@ -25,11 +25,13 @@ from rich.table import Table
 from scaling_exp.analysis.cost import decode_flops, prefill_flops
 from scaling_exp.analysis.estimators import FloatArray, IntArray, Votes, plurality
 from scaling_exp.analysis.ledger import seconds_per_output_token
+from scaling_exp.analysis.pricing import Tariff
 from scaling_exp.analysis.significance import WORST_CASE, Criterion, Spread, of_values, paired
 from scaling_exp.experiment import Experiment, accelerators_per_replica, check_limits, survey_pool
 from scaling_exp.generation import Bound
 from scaling_exp.grading import Grading
 from scaling_exp.spending import Spent
+from scaling_exp.spending import dollars as as_dollars
 from scaling_exp.state import State
 from scaling_exp.store import Store
 from scaling_exp.survey import Survey
@@ -55,7 +57,7 @@ def plan(experiment: Experiment) -> str:
     if len(surveys) > 1:
         console.print(resolution(experiment, surveys))
     console.print(costs(experiment, surveys))
-    for line in against_limits(experiment, surveys):
+    for line in (*paid_by_token(experiment, surveys), *against_limits(experiment, surveys)):
         console.print(line, highlight=False)
     return text.getvalue()
 
@@ -135,15 +137,41 @@ def _expected(
         tokens = int(mine.num_missing_P.sum()) * length
         dollars, rate = None, pricing.dollars_per_second
         if (tariff := pricing.tariff(facts.name, facts.hosted_as)) is not None:
-            read = sum(
-                int(num) * len(prompt)
-                for num, prompt in zip(mine.num_missing_P, mine.prompted.prompts, strict=True)
-            )
-            dollars = tariff.dollars(input=read, output=tokens)
+            dollars = token_dollars(tariff, mine, length)
         elif rate is not None and facts.name in seconds_per_token:
             dollars = rate * tokens * seconds_per_token[facts.name]
         speed = speeds.get(facts.name)
         yield expected_flops(mine, length), dollars, tokens / speed if speed else None
+
+
+def paid_by_token(experiment: Experiment, surveys: Sequence[Survey]) -> Iterator[str]:
+    """Of each hosted or otherwise priced model, the price that is taken and what its draws would cost."""
+    pricing = experiment.analysis.pricing
+    for mine in surveys:
+        facts = mine.model.facts
+        tariff = pricing.tariff(facts.name, facts.hosted_as)
+        if tariff is not None:
+            length = mean_length(mine)
+            most = token_dollars(tariff, mine, length or expected_length(experiment, mine))
+            yield (
+                f"{facts.name}: {as_dollars(most)}{'' if length else ' at most'}, at {tariff.input:g} and"
+                f" {tariff.output:g} dollars per million tokens read and written ({tariff})"
+            )
+        elif facts.hosted_as:
+            yield (
+                f"{facts.name}: no price of {facts.hosted_as} on {pricing.date} is known; give one in"
+                " analysis.pricing.tariffs or price_list"
+            )
+
+
+def token_dollars(tariff: Tariff, mine: Survey, output_tokens: float) -> float:
+    """What the missing draws cost if each has so many tokens and nothing of a prompt is cached. Of a model whose
+    tokenizer is not known every byte of a prompt is taken to be a token, which it is at most."""
+    read = sum(
+        int(num) * len(prompt)
+        for num, prompt in zip(mine.num_missing_P, mine.prompted.prompts, strict=True)
+    )
+    return tariff.dollars(input=read, output=int(mine.num_missing_P.sum()) * output_tokens)
 
 
 def expected_length(experiment: Experiment, mine: Survey) -> float:

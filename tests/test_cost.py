@@ -276,7 +276,24 @@ def test_a_provider_bills_the_prompt_of_every_request() -> None:
     }
     total = {once: c["dollars"].prompt_P + 4 * c["dollars"].sample_P for once, c in at_4.items()}
     assert total[True] == pytest.approx((1000 * 2 + 4 * 100 * 8) / 1e6)
-    assert total[False] == pytest.approx((1000 * 2 + 3 * 1000 * 0.5 + 4 * 100 * 8) / 1e6)
+    assert total[False] == pytest.approx((4 * 1000 * 2 + 4 * 100 * 8) / 1e6)
+
+
+def test_a_cached_prompt_is_cheaper_where_the_provider_said_that_it_was_cached() -> None:
+    tokens = TokenCounts(
+        np.array([1000.0, 50.0]),
+        np.array([0, 0, 0, 1]),
+        np.array([100.0, 100.0, 100.0, 7.0]),
+        cached_S=np.array([0.0, 896.0, np.nan, 64.0]),  # not told; more than the prompt has
+    )
+    costs = {}
+    for cached_input in (0.5, None):
+        tariffs = {"m": Tariff(input=2.0, output=8.0, cached_input=cached_input)}
+        costs[cached_input] = query_costs(FACTS, tokens, Pricing(tariffs=tariffs))["dollars"]
+        assert costs[cached_input].prompt_P.tolist() == [0, 0]
+    said = (1000 * 2 + (104 * 2 + 896 * 0.5) + 1000 * 2) / 3 + 100 * 8
+    assert costs[0.5].sample_P == pytest.approx(np.array([said, 50 * 0.5 + 7 * 8]) / 1e6)
+    assert costs[None].sample_P == pytest.approx(np.array([2000 + 800, 100 + 56]) / 1e6)
 
 
 def test_a_scorer_reads_the_prompt_once_and_every_output() -> None:

@@ -1,15 +1,18 @@
 """What a plan says that a run would resolve: from the variance of the draws in the pool, else from a worst case."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 from test_experiment import FirstTerm, experiment, no_report  # noqa: F401 - a fixture, used by name
 
+from scaling_exp.analysis.pricing import Pricing, Tariff
 from scaling_exp.analysis.significance import WORST_CASE, Criterion, paired
 from scaling_exp.experiment import run, survey_pool
 from scaling_exp.grading import Exact
-from scaling_exp.plan import plan, readings
+from scaling_exp.plan import paid_by_token, plan, readings, token_dollars
+from scaling_exp.spending import dollars
 from scaling_exp.tasks.arithmetic import Level
 from scaling_exp.types import Grade
 
@@ -88,3 +91,26 @@ def test_a_few_problems_are_not_trusted(tmp_path):
     made = lottery(tmp_path, num_problems=8)
     run(made, "command")
     assert {each.source for each in found(made).values()} == {"worst case"}
+
+
+def test_what_is_paid_by_the_token_is_told_with_its_price(tmp_path):
+    made = lottery(tmp_path)
+    name = made.models[0].name
+    tariff = Tariff(2.0, 8.0, 0.5, "lab/m", "2026-06")
+    priced = replace(made.analysis, pricing=Pricing(tariffs={name: tariff}))
+    made = replace(made, analysis=priced)
+    (mine, _) = surveys = survey_pool(made)
+    num_draws = int(mine.num_missing_P.sum())
+    read = sum(
+        num * len(prompt)
+        for num, prompt in zip(mine.num_missing_P, mine.prompted.prompts, strict=True)
+    )
+    longest = max(each.max_new_tokens for each in made.strategies.values())
+    most = (read * 2 + num_draws * longest * 8) / 1e6
+    assert token_dollars(tariff, mine, longest) == pytest.approx(most)
+    (line,) = paid_by_token(made, surveys)
+    assert line.startswith(
+        f"{name}: {dollars(most)} at most, at 2 and 8 dollars per million tokens"
+    )
+    assert line.endswith("(lab/m of 2026-06)")
+    assert line[:40] in plan(made)

@@ -246,7 +246,14 @@ class _Part:
         self, problem_S: IntArray, prompt_P: FloatArray, output_S: FloatArray
     ) -> Mapping[str, QueryCost]:
         seconds = self.table.seconds_per_output_token.get(self.facts.name)
-        tokens = TokenCounts(prompt_P, problem_S, output_S, seconds_per_output_token=seconds)
+        is_hosted = bool(self.facts.hosted_as)  # else it is our own cache, which no provider bills
+        tokens = TokenCounts(
+            prompt_P,
+            problem_S,
+            output_S,
+            cached_S=self.column("num_cached_tokens") if is_hosted else None,
+            seconds_per_output_token=seconds,
+        )
         return query_costs(self.facts, tokens, self.table.pricing)
 
     def costs_of_forests(

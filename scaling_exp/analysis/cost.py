@@ -189,6 +189,8 @@ class TokenCounts:
     """Forced tokens included."""
     forced_S: FloatArray | None = None
     """Tokens of an output that the strategy put there; None where it puts none."""
+    cached_S: FloatArray | None = None
+    """Tokens of each sample's prompt that its provider said it had in its cache; None where none is asked."""
     seconds_per_output_token: float | None = None
     """Accelerator seconds that the model took for all it wrote, by its output tokens; None where not measured."""
 
@@ -306,9 +308,15 @@ def _with_dollars(
 
 
 def _billed(tokens: TokenCounts, tariff: Tariff, pricing: Pricing) -> QueryCost:
-    """Dollars by the token: a sample is a request with the whole prompt, cheaper after the first if
-    the provider caches it; or all samples are one request."""
-    first = tariff.dollars(input=1)
-    again = 0.0 if pricing.prompt_is_billed_once else tariff.dollars(cached_input=1)
-    written_P = tokens.mean_per_problem(tokens.output_S) * tariff.dollars(output=1)
-    return QueryCost((first - again) * tokens.prompt_P, again * tokens.prompt_P + written_P)
+    """Dollars by the token: a sample is a request with the whole prompt, cheaper where the provider
+    said that it was cached; or all samples are one request."""
+    written_S = tokens.output_S * tariff.dollars(output=1)
+    if pricing.prompt_is_billed_once:
+        read_P = tokens.prompt_P * tariff.dollars(input=1)
+        return QueryCost(read_P, tokens.mean_per_problem(written_S))
+    cached_S = np.zeros(1) if tokens.cached_S is None else np.nan_to_num(tokens.cached_S)
+    cached_S = np.minimum(cached_S, tokens.prompt_S)
+    read_S = (tokens.prompt_S - cached_S) * tariff.dollars(input=1)
+    read_S += cached_S * tariff.dollars(cached_input=1)
+    paid_P = tokens.mean_per_problem(read_S + written_S)
+    return QueryCost(np.zeros_like(paid_P), paid_P)

@@ -1,15 +1,18 @@
 """Prices: what an accelerator does in a second, and what its hours or a hosted model's tokens cost.
 
 Peaks, rents and tariffs are lists beside this file. A row names the vendor's page, the public copy or transcription in
-which it was read, and the date of that; peaks are dense. It knows no model's shapes: what a query needs is for cost.py.
+which it was read, and the date of that; peaks are dense. A tariff holds from its date to that of the next of its name.
+It knows no model's shapes: what a query needs is for cost.py.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -35,15 +38,25 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Tariff:
-    """Dollars per million tokens of a hosted model; None where a cached prompt is no cheaper."""
+    """Dollars per million tokens of a hosted model; `cached_input` None where a cached prompt is no cheaper."""
 
     input: float
     output: float
     cached_input: float | None = None
+    name: str = ""
+    """In a list: `provider/model`, with `:batch` for prices of a batch."""
+    date: str = ""
+    """On which it was read, 2026-05 or 2026-05-31; empty where nobody says."""
 
     def __post_init__(self) -> None:
-        if min(self.input, self.output, self.cached_input or 0.0) < 0:
-            raise ValueError(f"a tariff is {self}; a price must be 0 or more")
+        for price in (self.input, self.output, self.cached_input or 0.0):
+            if not 0 <= price < inf:
+                raise ValueError(f"a tariff has a price of {price}; it must be 0 or more")
+        _check_date("a tariff's date", self.date)
+
+    def __str__(self) -> str:
+        """Such as `openai/gpt-4o of 2026-05`."""
+        return f"{self.name or 'own price'}{f' of {self.date}' if self.date else ''}"
 
     def dollars(self, *, input: float = 0, cached_input: float = 0, output: float = 0) -> float:  # noqa: A002
         """What so many tokens cost."""
@@ -56,8 +69,8 @@ class Tariff:
 class Pricing:
     """On what queries run and what is paid: the configuration's `analysis.pricing`.
 
-    A model named in `tariffs` or `listed_tariffs` is paid by the token, and so is a hosted one that tariffs.csv has;
-    any other by the hour of its accelerators, where `dollars_per_hour` or `rent` says what one costs.
+    A model named in `tariffs` or `listed_tariffs` is paid by the token, and so is a hosted one that is in `prices` or
+    tariffs.csv; any other by the hour of its accelerators, where `dollars_per_hour` or `rent` says what one costs.
     """
 
     accelerator: str | None = None
@@ -75,9 +88,13 @@ class Pricing:
     tariffs: Mapping[str, Tariff] = field(default_factory=dict)
     """Prices of hosted models, by the models' names in the run."""
     listed_tariffs: Mapping[str, str] = field(default_factory=dict)
-    """The same as names of tariffs.csv."""
+    """The same as names in `prices` or tariffs.csv."""
+    prices: tuple[Tariff, ...] = ()
+    """A list of one's own, oldest first: its names go before those of tariffs.csv."""
+    date: str | None = None
+    """On which prices of tokens are looked up; None: the latest there are."""
     prompt_is_billed_once: bool = False
-    """One request draws all samples of a hosted model; else each is a request, after the first at the cached price."""
+    """One request draws all samples of a hosted model; else each is a request with the whole prompt."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -102,10 +119,21 @@ class Pricing:
                     f"analysis.pricing.rent is of a {rented} and analysis.pricing.accelerator is"
                     f" {self.accelerator}; name the same"
                 )
+        _check_date("analysis.pricing.date", self.date or "")
         for model, name in self.listed_tariffs.items():
-            _row("tariffs", f"analysis.pricing.listed_tariffs.{model}", name)
+            self._check_listed(f"analysis.pricing.listed_tariffs.{model}", name)
         if (name := self._accelerator_name) is not None:
             accelerator(name, self.dtype)  # raises for one that is not listed or lacks the dtype
+
+    def _check_listed(self, key: str, name: str) -> None:
+        if not (every := self.every_tariff(name)):
+            names = dict.fromkeys((*(each.name for each in self.prices), *listed_tariffs()))
+            raise ValueError(f"{key} is {name}; tariffs.csv has {', '.join(names)}")
+        if self.listed(name) is None:
+            raise ValueError(
+                f"{key} is {name}, of which no price on {self.date} is known: the first is of {every[0].date}; set"
+                " analysis.pricing.date, or give a price in analysis.pricing.tariffs"
+            )
 
     @property
     def bytes_per_number(self) -> float:
@@ -138,14 +166,23 @@ class Pricing:
     def tariff(self, model: str, hosted_as: str = "") -> Tariff | None:
         """The price of a model's tokens; None where it is not paid by the token, or the price is not known.
 
-        Without one of its own a hosted model has that of its name (`provider/model`) in tariffs.csv.
+        Without one of its own a hosted model has that of its name (`provider/model`) in a list.
         """
         if model in self.tariffs:
             return self.tariffs[model]
-        listed = self.listed_tariffs.get(
-            model, hosted_as if hosted_as in price_list("tariffs") else ""
-        )
-        return tariff(listed) if listed else None
+        return self.listed(self.listed_tariffs.get(model, hosted_as))
+
+    def every_tariff(self, name: str) -> tuple[Tariff, ...]:
+        """All of that name, oldest first."""
+        own = tuple(each for each in self.prices if each.name == name)
+        return own or listed_tariffs().get(name, ())
+
+    def listed(self, name: str) -> Tariff | None:
+        """That of a name on the date; None where the lists have none so old."""
+        in_force = [
+            each for each in self.every_tariff(name) if not self.date or each.date <= self.date
+        ]
+        return in_force[-1] if in_force else None
 
 
 def accelerator(name: str, dtype: Dtype) -> Accelerator:
@@ -167,23 +204,61 @@ def _computes_in(name: str, dtype: Dtype) -> bool:
     return bool(_row("accelerators", "analysis.pricing.accelerator", name)[f"{dtype}_teraflops"])
 
 
-def tariff(name: str) -> Tariff:
-    """A tariff of tariffs.csv. Raises ValueError when there is none of that name."""
-    row = _row("tariffs", "tariff", name)
-    cached = float(row["cached_input"]) if row["cached_input"] else None
-    return Tariff(float(row["input"]), float(row["output"]), cached)
+@cache
+def listed_tariffs() -> Mapping[str, tuple[Tariff, ...]]:
+    """Those of tariffs.csv by their names, oldest first."""
+    found: dict[str, tuple[Tariff, ...]] = {}
+    for each in read_tariffs(Path(__file__).with_name("tariffs.csv")):
+        found[each.name] = (*found.get(each.name, ()), each)
+    return found
+
+
+def read_tariffs(file: Path) -> tuple[Tariff, ...]:
+    """Those of a CSV file with columns name, input and output, and perhaps cached_input and date; oldest first.
+
+    Raises ValueError for what cannot be read, with the line.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8") as stream:
+            rows = csv.DictReader(stream)
+            if lacking := {"name", "input", "output"} - set(rows.fieldnames or ()):
+                raise ValueError(
+                    f"{file} has no column {min(lacking)}; it needs name, input and output (dollars per million"
+                    " tokens), and may have cached_input and date"
+                )
+            found = [_tariff_of(row, f"{file}, line {rows.line_num}") for row in rows]
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+    return tuple(sorted(found, key=lambda each: each.date))
+
+
+def _tariff_of(row: Mapping[str, str | None], where: str) -> Tariff:
+    cached = row.get("cached_input")
+    try:
+        return Tariff(
+            float(row["input"] or ""),
+            float(row["output"] or ""),
+            float(cached) if cached else None,
+            name=row["name"] or "",
+            date=row.get("date") or "",
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _check_date(key: str, date: str) -> None:
+    if date and not re.fullmatch(r"\d{4}(-[01]\d(-[0-3]\d)?)?", date):
+        raise ValueError(f"{key} is {date}; it must be a date like 2026-05-31")
 
 
 @cache
-def price_list(name: Literal["accelerators", "rents", "tariffs"]) -> Mapping[str, dict[str, str]]:
+def price_list(name: Literal["accelerators", "rents"]) -> Mapping[str, dict[str, str]]:
     """A list beside this file, by the names in its first column: its rows as they are written."""
     with open(Path(__file__).with_name(f"{name}.csv"), newline="", encoding="utf-8") as stream:
         return {row["name"]: row for row in csv.DictReader(stream)}
 
 
-def _row(
-    name: Literal["accelerators", "rents", "tariffs"], key: str, wanted: str
-) -> dict[str, str]:
+def _row(name: Literal["accelerators", "rents"], key: str, wanted: str) -> dict[str, str]:
     rows = price_list(name)
     if wanted not in rows:
         raise ValueError(f"{key} is {wanted}; {name}.csv has {', '.join(rows)}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from scaling_exp.analysis.answers import Question
-from scaling_exp.analysis.pricing import Pricing
+from scaling_exp.analysis.pricing import Pricing, read_tariffs
 from scaling_exp.analysis.questions import QUESTIONS
-from scaling_exp.schema import of_kind, validate
+from scaling_exp.schema import ConfigError, of_kind, validate
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,15 @@ def record(settings: AnalysisSettings) -> dict[str, Any]:
 def settings_from(node: Mapping[str, Any]) -> AnalysisSettings:
     """The settings that a configuration's `analysis` describes, composed now or recorded in a manifest.
 
-    Raises ConfigError.
+    A file of prices (`pricing.price_list`) is read, so that what is recorded needs it no more. Raises ConfigError.
     """
+    pricing = dict(node.get("pricing") or {})
+    if (file := pricing.pop("price_list", None)) is not None:
+        try:
+            pricing["prices"] = [asdict(each) for each in read_tariffs(Path(file))]
+        except ValueError as error:
+            raise ConfigError(f"analysis.pricing.price_list: {error}") from None
+    node = {**node, "pricing": pricing}
     questions = {
         name: of_kind(QUESTIONS, question, f"analysis.questions.{name}")
         for name, question in (node.get("questions") or {}).items()

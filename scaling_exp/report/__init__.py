@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from scaling_exp.analysis import Analysis, analyse, settings_from
+from scaling_exp.analysis import Analysis, analyse, record, settings_from
 from scaling_exp.report import answers
 from scaling_exp.report.browser import embedded_samples
 from scaling_exp.report.charts import ordered_models
@@ -65,10 +65,12 @@ def analysed(
     manifest["analysis"] = merged(manifest["analysis"], changed)
     measured = read_measured(folder, manifest)
     try:
-        analysis = analyse(measured, settings_from(manifest["analysis"]))
+        settings = settings_from(manifest["analysis"])
+        manifest["analysis"] = record(settings)
+        analysis = analyse(measured, settings)
     except ValueError as error:
         raise UserError(f"{folder.path}: {error}") from error
-    return replace(analysis, ledger=read_ledger(folder, measured)), manifest
+    return replace(analysis, ledger=read_ledger(folder, measured, settings.pricing)), manifest
 
 
 def redraw(

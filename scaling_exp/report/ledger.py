@@ -35,11 +35,13 @@ SAVED = "cached"
 
 @dataclass(frozen=True)
 class Bar:
-    """One model's FLOPs by part; `saved` were read from a prefix cache instead."""
+    """One model's FLOPs by part; `saved` were read from a prefix cache instead. `bill` is what its tokens cost, empty
+    where they are not paid for."""
 
     model: str
     flops: Mapping[str, float]
     saved: float
+    bill: str
 
     @property
     def total(self) -> float:
@@ -58,9 +60,17 @@ def bars(table: pd.DataFrame) -> list[Bar]:
             model=str(row["model"]),
             flops={part: _known(row.get(part)) for part in PARTS},
             saved=_known(row.get(SAVED)),
+            bill=_bill(row),
         )
         for row in table.to_dict("records")
     ]
+
+
+def _bill(row: Mapping[str, object]) -> str:
+    dollars = row.get("dollars")
+    if not isinstance(dollars, float) or np.isnan(dollars):
+        return ""
+    return f"${dollars:,.2f} at the price of {row['price']}"
 
 
 def _known(value: object) -> float:
@@ -87,7 +97,9 @@ def _bar(bar: Bar, used: list[str]) -> str:
         if bar.flops[name]
     )
     spoken = ", ".join(f"{PARTS[name].label} {percent(bar.share(name))}" for name in used)
-    saved = f' <span class="saved">{power(bar.saved)} saved</span>' if bar.saved else ""
+    beside = [f"{power(bar.saved)} saved"] if bar.saved else []
+    beside += [text(bar.bill)] if bar.bill else []
+    saved = "".join(f' <span class="saved">{each}</span>' for each in beside)
     return (
         f'<div class="ledger-row"><span class="who">{text(bar.model)}</span>'
         f'<span class="stack" role="img" aria-label="{spoken}">{parts}</span>'

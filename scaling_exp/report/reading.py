@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scaling_exp.analysis import Measured
+from scaling_exp.analysis.bills import bills
 from scaling_exp.analysis.forests import forest_costs
 from scaling_exp.analysis.ledger import TRACE_COLUMNS, ledger, seconds_per_output_token
+from scaling_exp.analysis.pricing import Pricing
 from scaling_exp.store import RunFolder
 from scaling_exp.types import Architecture, ModelFacts
 
@@ -37,15 +39,18 @@ def read_measured(folder: RunFolder, manifest: Mapping[str, Any]) -> Measured:
     )
 
 
-def read_ledger(folder: RunFolder, measured: Measured) -> pd.DataFrame:
-    """Where the run's FLOPs went; empty for data that others drew, and for traces of before they told it."""
+def read_ledger(folder: RunFolder, measured: Measured, pricing: Pricing) -> pd.DataFrame:
+    """Where the run's FLOPs went, and what is paid by the token; empty for data that others drew, and for traces of
+    before they told it."""
     if not folder.has_table("traces") or not set(TRACE_COLUMNS) <= set(
         folder.column_names("traces")
     ):
         return pd.DataFrame()
     traces = folder.read_table("traces", TRACE_COLUMNS).to_pandas(strings_to_categorical=True)
     scorer = measured.scorer and measured.scorer.architecture
-    return ledger(traces, measured.samples, measured.models, scorer)
+    found = ledger(traces, measured.samples, measured.models, scorer)
+    billed = bills(measured.samples, measured.models, pricing)
+    return found.merge(billed, on="model", how="left") if len(billed) else found
 
 
 def _forests(
