@@ -150,7 +150,7 @@ class Mirror:
         """What is done for a held run every few seconds: its lease is put again, and what it says of itself."""
         with suppress(Unreachable):  # the next beat may reach it; the end tells what was not sent
             lease.renew()
-            for file in run.glob("[!.]*.json*"):
+            for file in run.glob("[!.]*.json"):
                 stat = Stat.of(file)
                 if stat and sent.get(file) != stat:
                     self.objects.put(file, self._name(file))
