@@ -34,7 +34,6 @@ from scaling_exp.store import (
     encode,
     sampling_json,
 )
-from scaling_exp.store.draws import BILLED, SCORES
 from scaling_exp.store.journal import SEAL_BYTES
 from scaling_exp.store.parts import token_lists, write_part
 from scaling_exp.strategies import AdaptiveVoting, ParallelSampling
@@ -173,7 +172,6 @@ def _synthetic(prompted: Prompted, num_samples: int) -> pa.Table:
         "tokens": pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens)),
         "finish_reason": _same("stop", num_rows),
         "num_cached_tokens": pa.array(np.zeros(num_rows, np.int32)),
-        SCORES: pa.nulls(num_rows, DRAWS.field(SCORES).type),
     }
     unused = {
         each.name: pa.nulls(num_rows, each.type) for each in DRAWS if each.name not in columns
