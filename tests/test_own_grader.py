@@ -1,8 +1,13 @@
 """A user's own grader: one function in a file, versioned by its content, and told of its mistakes."""
 
+import re
+import shlex
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from conftest import ROOT
+from test_questions_task import task
 
 from scaling_exp.grading import Grading
 from scaling_exp.tasks.graders import FunctionGrader
@@ -112,3 +117,18 @@ def test_a_mistake_is_told_before_anything_is_drawn(file, content, name, said):
     file.unlink() if content is None else file.write_text(content)
     with pytest.raises(UserError, match=said):
         _ = FunctionGrader(str(file), name).version
+
+
+def test_the_example_in_the_documentation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "tasks.md").read_text().partition("## Your own grader")[2]
+    rows, code, command = re.findall(r"^```\w*\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    Path("multiples.jsonl").write_text(rows)
+    Path("my_grader.py").write_text(code)
+    words = shlex.split(command.replace("\\\n", ""))
+    made = task("file", *(each for each in words if each.lstrip("+").startswith("task.")))
+    first, second = made.problems()
+    said = [(first, "105"), (second, "27"), (second, "18"), (first, "106"), (first, "10.5")]
+    with Grading(made.grader, num_processes=1) as grading:
+        outcomes = [each.outcome for each in grading.grade(said)]
+    assert outcomes == ["correct", "correct", "correct", "wrong", "unparsable"]
