@@ -82,7 +82,7 @@ def test_draws_of_one_machine_are_in_the_pool_of_every_other_and_fetched_once(se
     assert pooled(store) == as_pooled(draws)
     server.asked.clear()
     store.take()
-    assert server.asked == {"LIST": 1}
+    assert server.asked == {"LIST": 2}
     assert not list(store.root.glob("*/draws/*.journal"))
 
 
@@ -328,6 +328,7 @@ def test_one_machine_at_a_time_works_on_a_run(url, on):
     first, second = folder("a"), folder("b")
     with first.locked():
         assert second.is_locked
+        assert Store.at(url).drawing() == ["one"]
         with (
             pytest.raises(StoreError, match=r"some/runs/one is being written by another machine"),
             second.locked(),
@@ -339,6 +340,21 @@ def test_one_machine_at_a_time_works_on_a_run(url, on):
     started = time.monotonic()
     with second.locked():
         assert time.monotonic() - started < 1, "a lease that was given back is none"
+
+
+@pytest.mark.usefixtures("short_leases")
+def test_what_a_killed_driver_said_last_is_kept_on_its_machine(url, on):
+    """The log is longer here than there when the same command runs again."""
+    folder = Store.at(url).run("one")
+    with folder.locked():
+        folder.append_line("log.jsonl", "first")
+    time.sleep(1.1)  # listings tell ages by the second
+    folder.append_line("log.jsonl", "killed before it was sent")
+    with folder.locked():
+        folder.append_line("log.jsonl", "again")
+    on("b")
+    told = RunFolder.at(f"{url}/one").read_text("log.jsonl")
+    assert told == "first\nkilled before it was sent\nagain\n"
 
 
 @pytest.mark.usefixtures("short_leases")
@@ -363,6 +379,7 @@ def test_files_of_a_run_are_the_same_on_every_machine_that_worked_on_it(server, 
     on("b")
     second = RunFolder.at(f"{url}/one")
     assert second.read_manifest() == {"by": "a"}
+    time.sleep(1.1)  # listings tell ages by the second
     with second.locked():
         second.write_json("manifest", {"by": "machine b"})
     on("a")

@@ -46,6 +46,10 @@ class Elsewhere(Protocol):
         """Whether some machine holds a run."""
         ...
 
+    def at_work(self) -> set[str]:
+        """Runs that other machines hold."""
+        ...
+
     def url(self, file: FilePath) -> str:
         """Where a file of the store really is."""
         ...
@@ -76,6 +80,9 @@ class Here:
 
     def is_held(self, run: str) -> bool:  # noqa: ARG002
         return False
+
+    def at_work(self) -> set[str]:
+        return set()
 
     def url(self, file: FilePath) -> str:
         return str(file)

@@ -103,9 +103,10 @@ class Store:
         return [self.run(each) for each in sorted({file.parent.name for file in files})]
 
     def drawing(self) -> list[str]:
-        """Runs that another process is drawing for at this moment, as far as this machine can tell."""
+        """Runs that another process is drawing for at this moment, or that another machine works on."""
         journals = sorted(self.root.glob("*/draws/*.journal"))
-        return sorted({each.parent.parent.name for each in journals if _has_writer(each)})
+        here = {each.parent.parent.name for each in journals if _has_writer(each)}
+        return sorted(here | self.elsewhere.at_work())
 
 
 def _recovered(journal: FilePath, elsewhere: Elsewhere) -> int:

@@ -3,13 +3,14 @@
 All reading and writing is done in the mirror. A part never changes, so one that is here is right; it is fetched once.
 Journals and parts that are not sent yet are in the mirror alone: a journal is removed when its part is in the bucket,
 so one that a killed driver left is sent when a run starts on this machine again. A run's other files are the same here
-and there when their sizes and ages are.
+and there when their sizes and ages are; what is newer there is fetched, what differs here in the end is sent.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ from uuid import uuid4
 
 from scaling_exp.store.elsewhere import every
 from scaling_exp.store.files import Unreachable, locked, locked_if_free, replacing
-from scaling_exp.store.lease import BEAT_SECONDS, LEASE_SECONDS, Lease, leases
+from scaling_exp.store.lease import BEAT_SECONDS, FOLDER, LEASE_SECONDS, Lease, leases
 from scaling_exp.store.objects import Address, Objects, Stat, each_at_once
 from scaling_exp.store.parts import sealed_parts
 
@@ -31,8 +32,11 @@ SPOOL = "SCALING_EXP_SPOOL"
 ORIGIN = ".url"
 """File of a mirror that says of what."""
 SEAL_SECONDS = 60.0
-PART = re.compile(r"[^/]+/draws/[^/.][^/]*\.parquet")
-ABOUT_RUN = re.compile(r"[^/]+/(manifest\.json|state\.json|engines\.parquet)")
+TOLD_BYTES = 64 << 20
+"""To fetch more than this is told."""
+PART = re.compile(r"[^/.][^/]*/draws/[^/.][^/]*\.parquet")
+LEASED = re.compile(rf"([^/.][^/]*)/{re.escape(FOLDER)}/([^/]+)")
+ABOUT_RUN = re.compile(r"[^/.][^/]*/(manifest\.json|state\.json|engines\.parquet)")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Mirror:
         root = folder_of(address)
         objects = Objects.at(address)
         root.mkdir(parents=True, exist_ok=True)
-        (root / ORIGIN).write_text(f"{address}\n")
+        if not (root / ORIGIN).exists():
+            (root / ORIGIN).write_text(f"{address}\n")
         return cls(root, objects)
 
     # Parts
@@ -69,13 +74,18 @@ class Mirror:
                     stacklevel=2,
                 )
         here = {name: Stat.of(self.root / name) for name in listed}
-        self._fetch(
-            {
-                name: stat
-                for name, stat in listed.items()
-                if (mine := here[name]) is None or mine.size != stat.size
-            }
-        )
+        wanted = {
+            name: stat
+            for name, stat in listed.items()
+            if (mine := here[name]) is None or mine.size != stat.size
+        }
+        num_bytes = sum(stat.size for stat in wanted.values())
+        if num_bytes > TOLD_BYTES:
+            print(
+                f"fetching {len(wanted)} parts of {self.objects.address}, {num_bytes / 1e6:,.0f} MB",
+                file=sys.stderr,
+            )
+        self._fetch(wanted)
 
     def send_part(self, part: FilePath) -> None:
         if part.exists():  # all of its draws may have been in others
@@ -113,7 +123,12 @@ class Mirror:
                 self._fetch(newer)
 
     def _newer(self, listed: dict[str, Stat]) -> dict[str, Stat]:
-        return {name: stat for name, stat in listed.items() if Stat.of(self.root / name) != stat}
+        here = {name: Stat.of(self.root / name) for name in listed}
+        return {
+            name: stat
+            for name, stat in listed.items()
+            if (mine := here[name]) is None or mine.modified < stat.modified
+        }
 
     def send_run(self, run: FilePath) -> None:
         files = {self._name(file): file for file in _files_of(run)}
@@ -144,7 +159,16 @@ class Mirror:
                     with suppress(Unreachable):  # what happened first is what is told
                         self.send_run(run)
                     raise
-                self.send_run(run)
+                self._send_at_last(run)
+
+    def _send_at_last(self, run: FilePath) -> None:
+        try:
+            self.send_run(run)
+        except Unreachable as error:
+            raise Unreachable(
+                f"{error}; the run's files are in {run} of this machine, and are sent when the same command runs here"
+                " again"
+            ) from error
 
     def _beat(self, lease: Lease, run: FilePath, sent: dict[FilePath, Stat]) -> None:
         """What is done for a held run every few seconds: its lease is put again, and what it says of itself."""
@@ -159,6 +183,16 @@ class Mirror:
     def is_held(self, run: str) -> bool:
         oldest = 1e9 * (time.time() - LEASE_SECONDS)
         return any(stat.modified > oldest for stat in leases(self.objects, run).values())
+
+    def at_work(self) -> set[str]:
+        oldest = 1e9 * (time.time() - LEASE_SECONDS)
+        mine = self._machine()
+        found = ((LEASED.fullmatch(name), stat) for name, stat in self.objects.listing().items())
+        return {
+            lease[1]
+            for lease, stat in found
+            if lease and lease[2] != mine and stat.size and stat.modified > oldest
+        }
 
     def url(self, file: FilePath) -> str:
         return f"{self.objects.address}/{self._name(file)}".removesuffix("/.")

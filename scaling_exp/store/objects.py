@@ -173,14 +173,15 @@ class Objects:
             return stream.read()
 
     def fetch(self, name: str, stat: Stat, target: FilePath) -> None:
-        """Make a file of an object, as old as it is; of one that may be put again within its second, as old as now."""
+        """Make a file of an object, as old as it is; of one that may be put again within its second, a second older."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as partial:
             with open(partial, "wb") as file:
                 for chunk in self._chunks(name):
                     file.write(chunk)
-            if time.time() - stat.modified / 1e9 > YOUNG_SECONDS:
-                os.utime(partial, ns=(stat.modified, stat.modified))
+            is_young = time.time() - stat.modified / 1e9 < YOUNG_SECONDS
+            age = stat.modified - (10**9 if is_young else 0)
+            os.utime(partial, ns=(age, age))
 
     def _chunks(self, name: str) -> Iterator[bytes]:
         with _asking(self.address), self._files.open_input_stream(self._path(name)) as stream:
