@@ -104,6 +104,8 @@ def _reason(error: Exception, repo: str, revision: str | None) -> str:
     """Why a repository cannot be had, and what to do."""
     from huggingface_hub import constants, errors
 
+    if isinstance(error.__cause__, errors.HfHubHTTPError):  # it was reached, and refused
+        error = error.__cause__
     page = f"{constants.ENDPOINT}/{repo}"
     download = f"hf download {repo}{f' --revision {revision}' if revision else ''}"
     told = {
@@ -125,7 +127,11 @@ def _reason(error: Exception, repo: str, revision: str | None) -> str:
         if isinstance(error, kind):
             return reason
     assert isinstance(error, errors.HfHubHTTPError)
-    return f"cannot be had from the Hub: status {error.response.status_code}"
+    status = error.response.status_code
+    remedy = (
+        ": the token (HF_TOKEN, or that of `hf auth login`) is not valid" if status == 401 else ""
+    )
+    return f"cannot be had from the Hub: status {status}{remedy}"
 
 
 def _silent() -> type:
