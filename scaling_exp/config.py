@@ -138,17 +138,18 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
         name: of_kind(STRATEGIES, strategy, f"strategies.{name}")
         for name, strategy in _with_budgets(config["strategies"])
     }
+    engine = of_kind(ENGINES, config["engine"], "engine")
     return {
         "name": _scalar(str, config, "name"),
         "seed": _scalar(int, config, "seed"),
         "store": _scalar(str, config, "store"),
         "task": of_kind(TASKS, config["task"], "task"),
         "strategies": strategies,
-        "engine": of_kind(ENGINES, config["engine"], "engine"),
+        "engine": engine,
         "cluster": of_kind(TARGETS, config["cluster"], "cluster").cluster,
         "analysis": _dated(settings_from(config["analysis"])),
         "tracking": of_kind(TRACKERS, config["tracking"], "tracking"),
-        "scorer": _scorer(config.get("scorer"), strategies),
+        "scorer": _scorer(config.get("scorer"), strategies, engine),
         "limits": limits_from(config.get("limits") or {}),
     }
 
@@ -172,11 +173,15 @@ def _with_budgets(strategies: Mapping[str, Any]) -> Iterator[tuple[str, dict[str
         yield from ((f"{name}_{value}", {**settings, setting: value}) for value in values)
 
 
-def _scorer(config: Any, strategies: Mapping[str, Strategy]) -> ScorerModel | None:
-    """The scorer, which strategies that ask for scores must have."""
+def _scorer(
+    config: Any, strategies: Mapping[str, Strategy], engine: EngineConfig
+) -> ScorerModel | None:
+    """The scorer, which strategies that ask for scores must have; its model as `as_drawn` says."""
     if config:
         settings = {key: value for key, value in config.items() if key != "recipe"}
-        return of_kind(SCORERS, settings, "scorer")
+        scorer = of_kind(SCORERS, settings, "scorer")
+        (model,) = as_drawn([scorer.model], engine)
+        return replace(scorer, revision=model.revision, dtype=model.dtype)
     for name, strategy in strategies.items():
         if strategy.bound.is_scored:
             raise ConfigError(

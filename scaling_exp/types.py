@@ -37,6 +37,9 @@ class Sampling:
     """After so many tokens of thinking its end is forced; None: no limit of its own."""
     labels: Tokens = ()
     """Tokens of which the log-probabilities as the first token of the continuation are told as well."""
+    pooling: Literal["", "classify", "token_classify"] = ""
+    """What is asked of a model that scores a text instead of continuing it, in vLLM's words: a score of the whole, or
+    one of each token, of those in `labels` only where there are any."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -81,8 +84,9 @@ class Completion:
     finish_reason: FinishReason
     num_cached_tokens: int = 0
     billed: Billed | None = None
-    label_logprobs: tuple[float, ...] = ()
-    """Natural logarithms, one for each of `Sampling.labels`."""
+    scores: tuple[float, ...] = ()
+    """Numbers that were asked for: the natural logarithm of the probability of each of `Sampling.labels`, or what
+    `Sampling.pooling` gives."""
 
     @property
     def num_output_tokens(self) -> int:

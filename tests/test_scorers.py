@@ -6,7 +6,7 @@ from math import log
 import pytest
 from conftest import SHIPPED
 
-from scaling_exp.scorers import Labels, Scoring
+from scaling_exp.scorers import Labels, Reward, Scoring
 from scaling_exp.types import Completion, Sampling, UserError
 
 QUESTION, ANSWER = "7 35 12 :", "12 + 35 = 47 + 7 = 54 , 35 *"
@@ -27,9 +27,9 @@ def test_a_whole_answer_is_one_question():
 
 def test_steps_end_where_they_are_said_to_and_what_is_left_is_one():
     scorer = labels(step_end=r"[+*,.]", scored="steps")
-    assert scorer.steps("12 + 35 = 47 ,") == ["12 +", " 35 = 47 ,"]
-    assert scorer.steps("12 + 35") == ["12 +", " 35"]
-    assert scorer.steps("12 + ") == ["12 +"]
+    assert scorer.reading.steps("12 + 35 = 47 ,") == ["12 +", " 35 = 47 ,"]
+    assert scorer.reading.steps("12 + 35") == ["12 +", " 35"]
+    assert scorer.reading.steps("12 + ") == ["12 +"]
     assert read(scorer) == [f"{QUESTION} {ANSWER[:end]}" for end in (4, 14, 23, len(ANSWER))]
     assert read(labels(step_end=r"[+*,.]")) == [f"{QUESTION} {ANSWER}"]
 
@@ -45,16 +45,16 @@ def test_marks_follow_every_step_and_what_is_between_only_those_before_another()
 
 def test_a_question_may_hold_braces():
     scorer = labels(template="{question}{answer}")
-    assert scorer._read("f{x} {answer}", "1") == "f{x} {answer}1"
+    assert scorer.reading.texts("f{x} {answer}", "1") == ["f{x} {answer}1"]
 
 
 def test_a_score_is_the_share_of_the_good_label():
     scorer = labels()
     assert scorer.sampling == Sampling(max_tokens=1, temperature=0.0, labels=(1, 0))
-    told = Completion((5,), "length", label_logprobs=(log(0.03), log(0.01)))
-    assert scorer.value(told) == pytest.approx(0.75)
-    assert scorer.value(Completion((), "length")) == 0.0
-    assert scorer.value(Completion((), "stop", label_logprobs=(-800.0, -1.0))) < 1e-9
+    told = Completion((5,), "length", scores=(log(0.03), log(0.01)))
+    assert scorer.scores(told) == pytest.approx((0.75,))
+    assert scorer.scores(Completion((), "length")) == (0.0,)
+    assert scorer.scores(Completion((), "stop", scores=(-800.0, -1.0)))[0] < 1e-9
 
 
 def test_a_scoring_asks_for_all_steps_at_once_and_says_what_it_read():
@@ -62,7 +62,7 @@ def test_a_scoring_asks_for_all_steps_at_once_and_says_what_it_read():
 
     async def source(stream, samples):
         asked.append((stream.parent, stream.prefix, tuple(samples)))
-        return [Completion((1,), "length", label_logprobs=(log(len(asked)), log(1.0)))]
+        return [Completion((1,), "length", scores=(log(len(asked)), log(1.0)))]
 
     scorer = labels(step_end=r"[+]", scored="steps")
     scoring = Scoring(scorer, source, "root", QUESTION, scorer.model.decode)
@@ -89,3 +89,24 @@ def test_what_cannot_be_asked_is_refused(settings, message):
 def test_a_label_is_one_token():
     with pytest.raises(UserError, match="'1 1' is 2 tokens"):
         _ = labels(good="1 1").sampling
+
+
+def test_a_reward_model_reads_once_and_scores_every_mark():
+    process = Reward(
+        str(SHIPPED / "4K-4.0M"), "steps", 2, 1, step_end=r"[+]", mark=" =", between=" ."
+    )
+    assert read(process, "1 + 2 +") == [f"{QUESTION} 1 + = . 2 + ="]
+    assert process.sampling == Sampling(
+        max_tokens=1, temperature=0.0, labels=(69,), pooling="token_classify"
+    )
+    told = Completion((), "stop", scores=(0.9, 0.1, 0.3, 0.7))
+    assert process.scores(told) == (0.1, 0.7)
+    outcome = Reward(str(SHIPPED / "4K-4.0M"), "answer", 1, 0)
+    assert outcome.sampling.pooling == "classify"
+    assert outcome.scores(Completion((), "stop", scores=(0.8,))) == (0.8,)
+    assert outcome.scores(Completion((), "length")) == (0.0,)
+    assert process.identity != outcome.identity
+    with pytest.raises(ValueError, match=r"below scorer\.num_labels"):
+        Reward("anywhere", "answer", 1, 1)
+    with pytest.raises(ValueError, match="say where a step ends"):
+        Reward("anywhere", "steps", 2, 1)

@@ -35,7 +35,7 @@ from scaling_exp.store import (
     known_by_root,
     stream_of,
 )
-from scaling_exp.store.draws import BILLED, LABELS
+from scaling_exp.store.draws import BILLED, SCORES
 from scaling_exp.types import Billed, Completion, Sampling
 
 SAMPLED = Sampling(max_tokens=8)
@@ -133,7 +133,7 @@ def test_what_a_server_charged_comes_back_with_the_draw_and_beside_draws_that_no
     assert [each.completion.num_output_tokens for each in draws] == [9, 8, 3]
 
 
-@pytest.mark.parametrize("lacking", [[*BILLED, LABELS], [LABELS]])
+@pytest.mark.parametrize("lacking", [[*BILLED, SCORES], [SCORES]])
 def test_a_part_from_before_a_column_is_read_as_it_was_meant(tmp_path, lacking):
     store = Store(tmp_path)
     write(store, "a", [draw(at) for at in range(20)])

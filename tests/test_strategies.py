@@ -208,7 +208,7 @@ class Reader:
         return [(5, *answer)]
 
     def value(self, completion):
-        return 1 + completion.label_logprobs[0] / 6 if completion.label_logprobs else 0.0
+        return 1 + completion.scores[0] / 6 if completion.scores else 0.0
 
 
 class Shuffled:
@@ -223,7 +223,7 @@ class Shuffled:
         kept = tokens[: sampling.max_tokens]
         labels = judge(prefix, sampling.labels) if sampling.labels else ()
         reason = "stop" if kept == tokens else "length"
-        self.waiting.append((done, Completion(kept, reason, label_logprobs=labels)))
+        self.waiting.append((done, Completion(kept, reason, scores=labels)))
         self.running = self.running or asyncio.ensure_future(self.answer())
         return done
 

@@ -123,7 +123,7 @@ class SimulatedEngine:
         done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._num_submitted += 1
         self._waiting.append(
-            _Request(prefix, Completion(kept, reason, label_logprobs=labels), done, self.clock)
+            _Request(prefix, Completion(kept, reason, scores=labels), done, self.clock)
         )
         self._wake.set()
         return done

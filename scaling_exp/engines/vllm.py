@@ -32,8 +32,8 @@ from scaling_exp.models import Model
 from scaling_exp.types import Completion, Sampling, Tokens, UserError
 
 if TYPE_CHECKING:
-    from vllm import SamplingParams
-    from vllm.outputs import RequestOutput
+    from vllm import PoolingParams, SamplingParams
+    from vllm.outputs import PoolingOutput, PoolingRequestOutput, RequestOutput
 
 COLLECTED_AFTER = (50_000, 20, 100)
 """The collector's thresholds. A request in flight is dozens of objects and none of them garbage: with Python's own
@@ -167,6 +167,7 @@ class _Holding:
     _engine: Any
     _capacity: Capacity
     _model: Model
+    counters: Counters
 
     @property
     def num_slots(self) -> int:
@@ -194,8 +195,15 @@ class _Holding:
         self._model = model
         self._engine.output_processor.tokenizer = None
 
-    def _parameters(self, sampling: Sampling, seed: int) -> SamplingParams:
+    def _completion(self, output: Any, sampling: Sampling) -> Completion:
+        if sampling.pooling:
+            return scored(output, self.counters)
+        return completion(output, self.counters, sampling)
+
+    def _parameters(self, sampling: Sampling, seed: int) -> SamplingParams | PoolingParams:
         """Raises UserError for what the model that is held cannot do."""
+        if sampling.pooling:
+            return _pooling_params(sampling)
         if sampling.stop and self._engine.output_processor.tokenizer is None:
             self._engine.output_processor.tokenizer = _stop_finder(self._model)
         if sampling.max_thinking_tokens is not None and self._model.thinking_tokens is None:
@@ -230,10 +238,10 @@ def _thinking_ends(start: int, end: int) -> Any:
 class _Request(asyncio.Future[Completion]):
     """A request in the engine. To cancel it is to take it out."""
 
-    def __init__(self, name: str, labels: Tokens, withdraw: Callable[[str], None]) -> None:
+    def __init__(self, name: str, sampling: Sampling, withdraw: Callable[[str], None]) -> None:
         super().__init__()
         self.name = name
-        self.labels = labels
+        self.sampling = sampling
         self._withdraw = withdraw
 
     def cancel(self, msg: object = None) -> bool:
@@ -305,7 +313,7 @@ class InProcess(_Holding):
             self._engine.add_request(name, engine_input(prefix), parameters)
         except self._Invalid as error:
             raise RequestFailed(str(error)) from error
-        self._waiting[name] = request = _Request(name, sampling.labels, self._withdraw)
+        self._waiting[name] = request = _Request(name, sampling, self._withdraw)
         self._wake.set()
         return request
 
@@ -352,7 +360,7 @@ class InProcess(_Holding):
         for output in finished:
             future = self._waiting.pop(output.request_id, None)
             if future is not None and not future.done():
-                future.set_result(completion(output, self.counters, future.labels))
+                future.set_result(self._completion(output, future.sampling))
 
     def _count(self, seconds: float) -> None:
         """Add a step. The integral of the queue's length over time is the sum of the waits (Little's law)."""
@@ -438,9 +446,10 @@ class Async(_Holding):
             self.last_step = perf_counter()  # it was idle until now
         self._num_open += 1
         try:
-            async for output in self._engine.generate(engine_input(prefix), parameters, request_id):
+            ask = self._engine.encode if sampling.pooling else self._engine.generate
+            async for output in ask(engine_input(prefix), parameters, request_id):
                 if output.finished:
-                    return completion(output, self.counters, sampling.labels)
+                    return self._completion(output, sampling)
         except EngineDeadError as error:
             raise EngineDied(f"vLLM's engine core failed: {error!r}") from error
         except VLLMValidationError as error:
@@ -537,6 +546,14 @@ def engine_input(prefix: Tokens) -> Any:
     return {"type": "token", "prompt_token_ids": list(prefix)}
 
 
+def _pooling_params(sampling: Sampling) -> PoolingParams:
+    from vllm import PoolingParams
+
+    assert sampling.pooling
+    mark = sampling.labels[0] if sampling.labels else None
+    return PoolingParams(task=sampling.pooling, step_tag_id=mark)
+
+
 def sampling_params(sampling: Sampling, seed: int, stop_token_ids: Tokens) -> SamplingParams:
     """vLLM's form of a draw. One sample a request: with n > 1 nearby seeds would share samples."""
     parameters = copy(_sampling_params(sampling, stop_token_ids))
@@ -568,20 +585,34 @@ def _sampling_params(sampling: Sampling, stop_token_ids: Tokens) -> SamplingPara
     )
 
 
-def completion(output: RequestOutput, counters: Counters, labels: Tokens) -> Completion:
+def completion(output: RequestOutput, counters: Counters, sampling: Sampling) -> Completion:
     """Our form of a finished request, added to the counters."""
     (generated,) = output.outputs
-    num_cached = output.num_cached_tokens or 0
-    counters.num_requests += 1
-    counters.prompt_tokens += len(output.prompt_token_ids or ())
-    counters.cached_tokens += num_cached
+    num_cached = _counted(output, counters)
     counters.output_tokens += len(generated.token_ids)
     return Completion(
         tokens=tuple(generated.token_ids),
         finish_reason="length" if generated.finish_reason == "length" else "stop",
         num_cached_tokens=num_cached,
-        label_logprobs=_logprobs_of_first(generated.logprobs, labels) if labels else (),
+        scores=_logprobs_of_first(generated.logprobs, sampling.labels) if sampling.labels else (),
     )
+
+
+def scored(output: PoolingRequestOutput[PoolingOutput], counters: Counters) -> Completion:
+    """Our form of what a pooling model gives."""
+    num_cached = _counted(output, counters)
+    return Completion((), "stop", num_cached, scores=tuple(output.outputs.data.flatten().tolist()))
+
+
+def _counted(
+    output: RequestOutput | PoolingRequestOutput[PoolingOutput], counters: Counters
+) -> int:
+    """Add what a request read to the counters; what of it was cached."""
+    num_cached = output.num_cached_tokens or 0
+    counters.num_requests += 1
+    counters.prompt_tokens += len(output.prompt_token_ids or ())
+    counters.cached_tokens += num_cached
+    return num_cached
 
 
 def _logprobs_of_first(logprobs: Any, labels: Tokens) -> tuple[float, ...]:

@@ -6,7 +6,6 @@ verdict (Zhang et al. 2024, arXiv 2408.15240).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +13,16 @@ from math import exp
 from typing import Literal
 
 from scaling_exp.models import Model
-from scaling_exp.types import Completion, Sampling, Tokens, UserError
+from scaling_exp.scorers.reading import Reading, one_token_each
+from scaling_exp.types import Completion, Sampling, Tokens
 
 
 @dataclass(frozen=True)
 class Labels:
     """Score = p(good) / (p(good) + p(bad)), the probabilities that the next token is one of two words.
 
-    An answer is cut into steps after every match of `step_end` (a regular expression; empty: it is one step), `mark` is
-    put after each step and `between` after that where another follows, and `template` makes of question and answer so
-    far what the model reads. With `scored` "answer" only the whole answer is asked about, with "steps" every step.
+    How question and answer are put to it is told in `Reading`. With `scored` "answer" only the whole answer is asked
+    about, with "steps" every step of it.
     """
 
     path: str
@@ -31,6 +30,7 @@ class Labels:
     bad: str
     name: str = "scorer"
     revision: str | None = None
+    dtype: str | None = None
     pretraining_tokens: int | None = None
     template: str = "{question} {answer}"
     step_end: str = ""
@@ -39,63 +39,40 @@ class Labels:
     scored: Literal["answer", "steps"] = "answer"
 
     def __post_init__(self) -> None:
-        for part in ("{question}", "{answer}"):
-            if self.template.count(part) != 1:
-                raise ValueError(f"scorer.template is {self.template!r}; it must hold {part} once")
         if self.scored == "steps" and not self.step_end:
             raise ValueError("scorer.scored is steps; say where a step ends in scorer.step_end")
-        try:
-            re.compile(self.step_end)
-        except re.error as error:
-            raise ValueError(f"scorer.step_end is {self.step_end!r}: {error}") from error
+        _ = self.reading
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.template, self.step_end, self.mark, self.between)
 
     @cached_property
     def model(self) -> Model:
-        return Model(self.name, self.path, self.pretraining_tokens, revision=self.revision)
+        return Model(
+            self.name,
+            self.path,
+            self.pretraining_tokens,
+            revision=self.revision,
+            dtype=self.dtype,
+        )
 
     @property
     def identity(self) -> object:
-        asked = (self.template, self.step_end, self.mark, self.between, self.scored)
-        return self.model.fingerprint, self.sampling, asked
+        return self.model.fingerprint, self.sampling, self.reading, self.scored
 
     @cached_property
     def sampling(self) -> Sampling:
-        return Sampling(max_tokens=1, temperature=0.0, labels=self._labels)
-
-    @cached_property
-    def _labels(self) -> Tokens:
-        """Token ids of `good` and `bad`. Raises UserError for a word that is not one token."""
-        found = self.model.encode([self.good, self.bad])
-        for word, tokens in zip((self.good, self.bad), found, strict=True):
-            if len(tokens) != 1:
-                raise UserError(
-                    f"scorer: {word!r} is {len(tokens)} tokens of {self.path}; a label must be one"
-                )
-        return tuple(token for (token,) in found)
-
-    def steps(self, answer: str) -> list[str]:
-        """An answer cut after every `step_end`; what comes after the last is a step too."""
-        if not self.step_end:
-            return [answer]
-        ends = [found.end() for found in re.finditer(self.step_end, answer)]
-        if not ends or answer[ends[-1] :].strip():
-            ends.append(len(answer))
-        return [answer[first:last] for first, last in zip([0, *ends], ends, strict=False)]
+        labels = one_token_each(self.model, self.good, self.bad)
+        return Sampling(max_tokens=1, temperature=0.0, labels=labels)
 
     def prefixes(self, question: str, answer: str) -> Sequence[Tokens]:
-        marked = [f"{step}{self.mark}" for step in self.steps(answer)]
-        numbers = range(1, len(marked) + 1) if self.scored == "steps" else [len(marked)]
-        texts = [self._read(question, self.between.join(marked[:number])) for number in numbers]
-        return self.model.encode(texts, add_special_tokens=True)
+        texts = self.reading.texts(question, answer)
+        asked = texts if self.scored == "steps" else texts[-1:]
+        return self.model.encode(asked, add_special_tokens=True)
 
-    def _read(self, question: str, answer: str) -> str:
-        """Not with `format`: a question may hold braces."""
-        before, after = self.template.split("{answer}")
-        return f"{before.replace('{question}', question)}{answer}{after}"
-
-    def value(self, completion: Completion) -> float:
-        """0 for a completion without labels, as one that is not drawn yet has none."""
-        if not completion.label_logprobs:
-            return 0.0
-        good, bad = completion.label_logprobs
-        return 1 / (1 + exp(min(bad - good, 700.0)))
+    def scores(self, completion: Completion) -> Sequence[float]:
+        if not completion.scores:
+            return (0.0,)
+        good, bad = completion.scores
+        return (1 / (1 + exp(min(bad - good, 700.0))),)

@@ -29,11 +29,11 @@ class ScorerModel(Protocol):
         ...
 
     def prefixes(self, question: str, answer: str) -> Sequence[Tokens]:
-        """What it is given to score each step of an answer, the last with the whole of it; never empty."""
+        """What it is given to score the steps of an answer, the last with the whole of it; never empty."""
         ...
 
-    def value(self, completion: Completion) -> float:
-        """The score that a completion means."""
+    def scores(self, completion: Completion) -> Sequence[float]:
+        """What a completion means: a score for every step that was asked about; one where it is not drawn yet."""
         ...
 
 
@@ -52,4 +52,5 @@ class Scoring:
         prefixes = self.kind.prefixes(self.question, self.text(answer))
         streams = [Stream(self.root, (), prefix, self.kind.sampling) for prefix in prefixes]
         asked = await gather(*(self.source(stream, (0,)) for stream in streams))
-        return Score(tuple(self.kind.value(said) for (said,) in asked), len(prefixes[-1]))
+        steps = [score for (said,) in asked for score in self.kind.scores(said)]
+        return Score(tuple(steps), len(prefixes[-1]))

@@ -23,7 +23,7 @@ import pyarrow as pa
 from scaling_exp.generation import Stream, path_name
 from scaling_exp.types import Completion, Path, Sampling, Tokens
 
-ADDED_LATER = {"stop": (), "max_thinking_tokens": None, "labels": ()}
+ADDED_LATER = {"stop": (), "max_thinking_tokens": None, "labels": (), "pooling": ""}
 """Fields of `Sampling` that came after keys were made, at what changes nothing."""
 
 Known = dict[int, dict[int, Completion]]
@@ -31,8 +31,8 @@ Known = dict[int, dict[int, Completion]]
 
 BILLED = ("num_billed_prompt_tokens", "num_billed_output_tokens", "num_reasoning_tokens")
 """Columns of `Completion.billed`, null where it is None."""
-LABELS = "label_logprobs"
-"""Column of `Completion.label_logprobs`, null where there are none."""
+SCORES = "scores"
+"""Column of `Completion.scores`, null where there are none."""
 DRAWS = pa.schema(
     [
         ("key", pa.string()),
@@ -49,7 +49,7 @@ DRAWS = pa.schema(
         ("finish_reason", pa.string()),
         ("num_cached_tokens", pa.int32()),
         *((name, pa.int32()) for name in BILLED),
-        (LABELS, pa.list_(pa.float64())),
+        (SCORES, pa.list_(pa.float64())),
     ]
 )
 
@@ -143,7 +143,7 @@ def encode(draws: Sequence[Draw]) -> bytes:
         pa.array([each.finish_reason for each in completions]),
         pa.array([each.num_cached_tokens for each in completions], pa.int32()),
         *_billed(completions),
-        pa.array([each.label_logprobs or None for each in completions], DRAWS.field(LABELS).type),
+        pa.array([each.scores or None for each in completions], DRAWS.field(SCORES).type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=DRAWS).serialize().to_pybytes()
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scaling_exp.store.draws import BILLED, DRAWS, LABELS, Known
+from scaling_exp.store.draws import BILLED, DRAWS, SCORES, Known
 from scaling_exp.store.elsewhere import HERE, Elsewhere
 from scaling_exp.store.files import StoreError, Unreachable, locked, replacing
 from scaling_exp.types import Billed, Completion, Tokens
@@ -33,7 +33,7 @@ ROWS_PER_GROUP = 8192
 ORDER = ("fingerprint", "root", "stream", "sample")
 NUM_FIRST_COLUMNS = DRAWS.names.index(BILLED[0])
 """Columns of the oldest parts that are read; those after them were added one by one."""
-SAID = ("tokens", "finish_reason", "num_cached_tokens", *BILLED, LABELS)
+SAID = ("tokens", "finish_reason", "num_cached_tokens", *BILLED, SCORES)
 """What a completion is made of."""
 KNOWN_COLUMNS = ("root", "stream", "sample", *SAID)
 NAMES = ("model", "fingerprint", "root", "sampling", "finish_reason")
@@ -306,7 +306,7 @@ def completions(table: pa.Table) -> list[Completion]:
     """What each row of a table of draws says; rows that say the same share one object."""
     columns = (table[name].to_pylist() for name in ("finish_reason", "num_cached_tokens"))
     made: dict[tuple, Completion] = {}
-    rows = zip(token_lists(table), *columns, _billed(table), _labels(table), strict=True)
+    rows = zip(token_lists(table), *columns, _billed(table), _scores(table), strict=True)
     return [made[row] if row in made else made.setdefault(row, Completion(*row)) for row in rows]
 
 
@@ -318,9 +318,9 @@ def _billed(table: pa.Table) -> list[Billed | None]:
     return [None if row[0] is None else Billed(*row) for row in rows]
 
 
-def _labels(table: pa.Table) -> list[tuple[float, ...]]:
-    """Log-probabilities of labels; empty where none were asked for."""
-    column = table[LABELS]
+def _scores(table: pa.Table) -> list[tuple[float, ...]]:
+    """Numbers that were asked for; empty where none were."""
+    column = table[SCORES]
     if column.null_count == table.num_rows:
         return [()] * table.num_rows
     return [tuple(each or ()) for each in column.to_pylist()]

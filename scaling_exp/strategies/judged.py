@@ -61,9 +61,9 @@ class Judged:
         said = (await forest.extend(verdict, sampling, self._question(forest, group))).completion
         if not said.tokens:
             return group[0]
-        if not said.label_logprobs:
+        if not said.scores:
             raise UserError("a judged strategy needs an engine that tells probabilities of labels")
-        likeliest = max(range(len(group)), key=said.label_logprobs.__getitem__)
+        likeliest = max(range(len(group)), key=said.scores.__getitem__)
         return group[likeliest]
 
     def _question(self, forest: Forest, group: Sequence[Path]) -> Tokens:

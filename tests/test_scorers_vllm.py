@@ -1,0 +1,137 @@
+"""Scorers on vLLM itself: what they say is what transformers computes from the same weights."""
+
+import asyncio
+import json
+import shutil
+
+import pytest
+import yaml
+from conftest import ROOT, SHIPPED
+
+from scaling_exp.engines import VLLM
+from scaling_exp.models import Model
+from scaling_exp.scorers import Labels, Reward
+from scaling_exp.types import Sampling
+
+SETTINGS = yaml.safe_load((ROOT / "conf" / "engine" / "vllm_cpu.yaml").read_text())
+CPU = VLLM(**{key: value for key, value in SETTINGS.items() if key != "kind"})
+QUESTION, ANSWER = "7 35 12 :", "12 + 35 = 47 + 7 = 54 ,"
+MARKED = {"step_end": "[+,]", "mark": " ."}
+SHAPE = {
+    "vocab_size": 74,
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "eos_token_id": 72,
+    "pad_token_id": 73,
+    "bos_token_id": None,
+}
+
+pytestmark = pytest.mark.slow
+
+
+def beside_tokenizer(folder):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(SHIPPED / "4K-4.0M" / name, folder / name)
+    return str(folder)
+
+
+def outcome_model(folder):
+    """A random Llama with a head for one score, and what it says of tokens."""
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    torch.manual_seed(0)
+    model = LlamaForSequenceClassification(LlamaConfig(**SHAPE, num_labels=1)).eval()
+    model.save_pretrained(folder)
+
+    def score(tokens):
+        with torch.no_grad():
+            return torch.sigmoid(model(torch.tensor([tokens])).logits[0]).tolist()
+
+    return beside_tokenizer(folder), score
+
+
+def process_model(folder):
+    """A random model of Qwen's kind that scores steps, and what it says at the marks."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import Qwen2Config, Qwen2Model
+
+    torch.manual_seed(0)
+    config = Qwen2Config(**SHAPE, tie_word_embeddings=False)
+    body = Qwen2Model(config).eval()
+    head = torch.nn.Sequential(
+        torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2)
+    ).eval()
+    weights = {f"model.{name}": value for name, value in body.state_dict().items()}
+    weights |= {f"score.{name}": value for name, value in head.state_dict().items()}
+    weights["lm_head.weight"] = torch.zeros(74, 64)
+    save_file(
+        {name: value.contiguous() for name, value in weights.items()}, folder / "model.safetensors"
+    )
+    written = {**config.to_dict(), "architectures": ["Qwen2ForProcessRewardModel"]}
+    (folder / "config.json").write_text(json.dumps(written))
+
+    def score(tokens):
+        with torch.no_grad():
+            logits = head(body(torch.tensor([tokens])).last_hidden_state[0])
+        at_marks = logits[[at for at, token in enumerate(tokens) if token == 72]]
+        return torch.softmax(at_marks, dim=-1)[:, 1].tolist()
+
+    return beside_tokenizer(folder), score
+
+
+def judge(path):
+    """What a language model's next token says of two words."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(path).eval()
+
+    def score(tokens):
+        with torch.no_grad():
+            logits = model(torch.tensor([tokens])).logits[0, -1]
+        return [torch.softmax(logits[[1, 0]], dim=0)[0].item()]
+
+    return score
+
+
+async def asked(scorer, generator):
+    """What a scorer says beside an engine that draws in the same process."""
+    engines = [CPU.start(), CPU.start()]
+    try:
+        for engine, model in zip(engines, (generator, scorer.model), strict=True):
+            await engine.hold(model)
+        (prompt,) = generator.encode([QUESTION])
+        prefixes = scorer.prefixes(QUESTION, ANSWER)
+        drawn = [engines[0](prompt, Sampling(max_tokens=38), seed) for seed in range(1, 20)]
+        scored = [engines[1](prefix, scorer.sampling, 0) for prefix in prefixes * 3]
+        await asyncio.gather(*drawn)
+        return prefixes, await asyncio.gather(*scored), engines[1].counters
+    finally:
+        for engine in engines:
+            await engine.close()
+
+
+def test_scores_are_those_of_transformers(tmp_path):
+    folders = [tmp_path / name for name in ("outcome", "process")]
+    for folder in folders:
+        folder.mkdir()
+    outcome, outcome_score = outcome_model(folders[0])
+    process, process_score = process_model(folders[1])
+    shipped = str(SHIPPED / "29K-4.0M")
+    scorers = [
+        (Labels(shipped, "1", "0", step_end="[+,]", scored="steps"), judge(shipped)),
+        (Reward(outcome, "answer", 1, 0), outcome_score),
+        (Reward(process, "steps", 2, 1, **MARKED), process_score),
+    ]
+    generator = Model("112K", str(SHIPPED / "112K-4.0M"), 4_000_000)
+    for scorer, expected in scorers:
+        prefixes, completions, counters = asyncio.run(asked(scorer, generator))
+        for prefix, completion in zip(prefixes * 3, completions, strict=True):
+            assert scorer.scores(completion) == pytest.approx(expected(list(prefix)), abs=2e-3)
+        assert counters.prompt_tokens == 3 * sum(map(len, prefixes))
