@@ -1,0 +1,61 @@
+"""How question and answer are put to a model that scores."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from scaling_exp.models import Model
+from scaling_exp.types import Tokens, UserError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer is cut into steps after every match of `step_end` (a regular expression; empty: it is one step), `mark`
+    is put after each step and `between` after that where another follows, and `template` makes of question and answer
+    so far what the model reads."""
+
+    template: str
+    step_end: str
+    mark: str
+    between: str
+
+    def __post_init__(self) -> None:
+        for part in ("{question}", "{answer}"):
+            if self.template.count(part) != 1:
+                raise ValueError(f"scorer.template is {self.template!r}; it must hold {part} once")
+        try:
+            re.compile(self.step_end)
+        except re.error as error:
+            raise ValueError(f"scorer.step_end is {self.step_end!r}: {error}") from error
+
+    def steps(self, answer: str) -> list[str]:
+        """An answer cut after every `step_end`; what comes after the last is a step too."""
+        if not self.step_end:
+            return [answer]
+        ends = [found.end() for found in re.finditer(self.step_end, answer)]
+        if not ends or answer[ends[-1] :].strip():
+            ends.append(len(answer))
+        return [answer[first:last] for first, last in zip([0, *ends], ends, strict=False)]
+
+    def texts(self, question: str, answer: str) -> list[str]:
+        """What is read to score each step: the answer up to and with it. Never empty."""
+        marked = [f"{step}{self.mark}" for step in self.steps(answer)]
+        before, after = self.template.split("{answer}")
+        # Not with `format`: a question may hold braces.
+        start, end = (part.replace("{question}", question) for part in (before, after))
+        return [
+            f"{start}{self.between.join(marked[:number])}{end}"
+            for number in range(1, len(marked) + 1)
+        ]
+
+
+def one_token_each(model: Model, *words: str) -> Tokens:
+    """Token ids of words. Raises UserError for one that is not one token."""
+    found = model.encode(words)
+    for word, tokens in zip(words, found, strict=True):
+        if len(tokens) != 1:
+            raise UserError(
+                f"scorer: {word!r} is {len(tokens)} tokens of {model.path}; it must be one"
+            )
+    return tuple(token for (token,) in found)

@@ -1,0 +1,79 @@
+"""A reward model: one with a head for scores in the place of its next token, which vLLM serves as a pooling model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from scaling_exp.models import Model
+from scaling_exp.scorers.reading import Reading, one_token_each
+from scaling_exp.types import Completion, Sampling, Tokens
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Scores a whole answer (`of` "answer": an outcome reward model, a classifier), or every step of one in a single
+    reading (`of` "steps": a process reward model, which scores its `mark`, one token).
+
+    Of `num_labels` numbers a score, the one at `label` counts, as the model gives it after its own activation. How
+    question and answer are put to it is told in `Reading`.
+    """
+
+    path: str
+    of: Literal["answer", "steps"]
+    num_labels: int
+    label: int
+    name: str = "scorer"
+    revision: str | None = None
+    dtype: str | None = None
+    pretraining_tokens: int | None = None
+    template: str = "{question} {answer}"
+    step_end: str = ""
+    mark: str = ""
+    between: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label < self.num_labels:
+            raise ValueError(
+                f"scorer.label is {self.label}; it must be below scorer.num_labels ({self.num_labels})"
+            )
+        if self.of == "steps" and not (self.step_end and self.mark):
+            raise ValueError(
+                "scorer.of is steps; say where a step ends in scorer.step_end, and what marks it in scorer.mark"
+            )
+        _ = self.reading
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.template, self.step_end, self.mark, self.between)
+
+    @cached_property
+    def model(self) -> Model:
+        return Model(
+            self.name,
+            self.path,
+            self.pretraining_tokens,
+            revision=self.revision,
+            dtype=self.dtype,
+        )
+
+    @property
+    def identity(self) -> object:
+        scored = (self.of, self.num_labels, self.label)
+        return self.model.fingerprint, self.sampling, self.reading, scored
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        if self.of == "answer":
+            return Sampling(max_tokens=1, temperature=0.0, pooling="classify")
+        marks = one_token_each(self.model, self.mark)
+        return Sampling(max_tokens=1, temperature=0.0, labels=marks, pooling="token_classify")
+
+    def prefixes(self, question: str, answer: str) -> Sequence[Tokens]:
+        texts = self.reading.texts(question, answer)
+        return self.model.encode(texts[-1:], add_special_tokens=True)
+
+    def scores(self, completion: Completion) -> Sequence[float]:
+        return completion.scores[self.label :: self.num_labels] or (0.0,)
