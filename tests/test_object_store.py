@@ -5,7 +5,6 @@ Machines are mirrors in folders of their own; the bucket is a real server of the
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -64,7 +63,7 @@ def url(bucket):
 def short_leases(monkeypatch):
     monkeypatch.setattr(mirror, "BEAT_SECONDS", 1.0)
     monkeypatch.setattr(lease, "BEAT_SECONDS", 1.0)
-    monkeypatch.setattr(lease, "LEASE_SECONDS", 4.0)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 3.0)
 
 
 def keys(store):
@@ -127,7 +126,7 @@ def test_many_writers_on_several_machines_neither_lose_nor_double_a_draw(url, on
     def draw_some(writer):
         store = stores[writer % 4]
         with store.run(f"run-{writer}").journal(frozenset()) as journal:
-            journal.seal_bytes = 3000
+            journal.seal_bytes = 6000
             for first in range(40 * writer, 40 * writer + 80, 8):
                 append(journal, [draw(at) for at in range(first, first + 8)])
 
@@ -363,7 +362,7 @@ def test_the_lease_of_a_machine_that_died_runs_out(url):
     lease.Lease(store.elsewhere.objects, "one", "dead").renew()
     started = time.monotonic()
     with store.run("one").locked():
-        assert 2 < time.monotonic() - started < 8
+        assert 1 < time.monotonic() - started < 8
 
 
 @pytest.mark.usefixtures("short_leases")
@@ -425,7 +424,8 @@ def test_a_run_in_a_bucket_ends_with_the_numbers_of_one_in_a_folder_and_goes_on_
     assert server.asked["LIST"] < 12
 
 
-def test_a_report_is_drawn_from_the_bucket_without_any_draw(url, on):
+def test_a_report_is_drawn_from_the_bucket_without_any_draw(url, on, monkeypatch):
+    monkeypatch.setattr("scaling_exp.report.write_figures", lambda *_: None)
     made = experiment(url)
     run(made, "command")
     on("laptop")
@@ -529,7 +529,5 @@ def test_the_command_line_runs_and_reports_in_a_bucket(
         in told.stdout
     )
     assert not list((tmp_path / "y").glob("*/*/draws"))
-    for arguments in (("status", run_url), ("status", f"store={url}")):
-        told = command_line(*arguments, environment=laptop)
-        assert "finished" in told.stdout, told.stdout + told.stderr
-    shutil.rmtree(tmp_path / "x")
+    told = command_line("status", url, environment=laptop)
+    assert "finished" in told.stdout, told.stdout + told.stderr
