@@ -207,8 +207,8 @@ class Reader:
     def prefixes(self, _question, answer):
         return [(5, *answer)]
 
-    def value(self, completion):
-        return 1 + completion.scores[0] / 6 if completion.scores else 0.0
+    def scores(self, completion):
+        return (1 + completion.scores[0] / 6 if completion.scores else 0.0,)
 
 
 class Shuffled:
