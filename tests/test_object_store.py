@@ -5,7 +5,9 @@ Machines are mirrors in folders of their own; the bucket is a real server of the
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 from object_server import serving
+from pyarrow import fs
 from test_experiment import InProcess, experiment, tables
 from test_store import append, as_pooled, draw, pooled, write
 
@@ -64,6 +67,7 @@ def short_leases(monkeypatch):
     monkeypatch.setattr(mirror, "BEAT_SECONDS", 1.0)
     monkeypatch.setattr(lease, "BEAT_SECONDS", 1.0)
     monkeypatch.setattr(lease, "LEASE_SECONDS", 3.0)
+    monkeypatch.setattr(mirror, "LEASE_SECONDS", 3.0)
 
 
 def keys(store):
@@ -245,6 +249,20 @@ def test_a_run_whose_driver_was_killed_goes_on_elsewhere_with_what_it_had_sent(
     there = Store.at(url)
     there.recover()
     assert len(set(keys(there))) == 2 * 6 * 41
+
+
+def test_an_interrupted_driver_leaves_nothing_behind_and_another_goes_on_at_once(
+    server, bucket, url, on
+):
+    driver = start(RUN, url)
+    wait_until(lambda: server.names(bucket, "parquet"))
+    driver.send_signal(signal.SIGINT)
+    driver.communicate()
+    assert not list(Store.at(url).root.glob("*/draws/*.journal"))
+    on("b")
+    (folder,) = Store.at(url).runs()
+    assert json.loads(folder.read_text("state.json") or "{}")["phase"] == "interrupted"
+    assert not folder.is_locked
 
 
 @pytest.mark.parametrize("dies", ["before it is sent", "after it is sent"])
@@ -494,6 +512,55 @@ def test_a_server_can_be_named_in_the_url(server, bucket, monkeypatch):
     assert RunFolder.at(f"s3://{bucket}/runs/one?endpoint_override={host}&scheme=http").path == (
         store.root / "one"
     )
+
+
+@pytest.fixture
+def google(on, monkeypatch):
+    """URL of a store on a server of Google Cloud Storage's protocol, where there is one to start."""
+    program = shutil.which("fake-gcs-server")
+    if program is None:
+        pytest.skip("gs:// is tried where fake-gcs-server is on PATH")
+    on("a")
+    port = free_port()
+    arguments = ("-scheme", "http", "-backend", "memory", "-host", "127.0.0.1", "-port", str(port))
+    with subprocess.Popen([program, *arguments], stderr=subprocess.DEVNULL) as running:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        wait_until(lambda: accepts(port))
+        storage = fs.GcsFileSystem(
+            anonymous=True, scheme="http", endpoint_override=f"127.0.0.1:{port}", project_id="p"
+        )
+        storage.create_dir("bucket")
+        yield "gs://bucket/some/runs"
+        running.terminate()
+
+
+def free_port():
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]
+
+
+def accepts(port):
+    with socket.socket() as opened:
+        return opened.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.usefixtures("quick_report", "short_leases")
+def test_a_run_goes_on_from_another_machine_on_google_cloud_storage(google, on, tmp_path):
+    run(experiment(google, num_samples=4), "command")
+    on("b")
+    more = experiment(google, num_samples=8)
+    lease.Lease(more.pool_store.elsewhere.objects, more.run_id, "dead").renew()
+    run(more, "command")
+    local = experiment(tmp_path / "local", num_samples=8)
+    run(local, "command")
+    assert all(table.equals(tables(local)[name]) for name, table in tables(more).items())
+    assert len(keys(more.pool_store)) == len(set(keys(more.pool_store))) == 2 * 6 * (1 + 8)
+    on("c")
+    assert RunFolder.at(f"{google}/{more.run_id}").read_manifest()["run_id"] == more.run_id
+    assert Store.at(google).drawing() == []
+    with pytest.raises(StoreError, match="there is no bucket 'nowhere'"):
+        Store.at("gs://nowhere/runs").recover()
 
 
 def test_a_file_url_is_the_folder(tmp_path):
