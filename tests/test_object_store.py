@@ -98,6 +98,17 @@ def test_a_part_is_put_with_one_request(server, url):
     assert server.asked == {"LIST": 1, "PUT": 1}
 
 
+@pytest.mark.parametrize("num_bytes", [0, 10, 25_000_000])
+def test_files_of_any_size_come_back_as_they_were(server, bucket, url, tmp_path, num_bytes):
+    objects = Store.at(url).elsewhere.objects
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(num_bytes))
+    objects.put(source, "a file")
+    assert server.names(bucket) == [f"{bucket}/some/runs/a file"]
+    objects.fetch("a file", objects.listing()["a file"], target)
+    assert target.read_bytes() == source.read_bytes()
+
+
 def test_draws_are_sent_while_a_run_draws(server, bucket, url, on):
     store = Store.at(url)
     store = replace(store, elsewhere=replace(store.elsewhere, seal_seconds=0.05))
