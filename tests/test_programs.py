@@ -7,6 +7,7 @@ import pickle
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from test_questions_task import from_rows, task
@@ -110,6 +111,11 @@ def test_a_problem_that_cannot_be_judged_is_no_wrong_answer(extra, said):
         GRADERS["program"]().slow(problem, "def f(): pass")
 
 
+def test_more_memory_than_there_is_is_told():
+    with pytest.raises(ValueError, match="memory_mib is 4096"):
+        GRADERS["program"](limits=Limits(memory_mib=4096))
+
+
 def test_the_version_names_what_grades_depend_on():
     grader = GRADERS["program"](packages=("numpy",))
     assert chosen("auto").name in grader.version
@@ -141,7 +147,7 @@ def test_tests_may_be_a_list_and_are_shown(tmp_path):
     assert outcomes(made, [(problem, each) for each in answers]) == ["correct", "wrong", "wrong"]
 
 
-def test_float_tests_of_the_plus_sets_compare_with_numpy(tmp_path):
+def test_float_tests_of_the_plus_sets_take_nothing_for_a_float_but_one_that_is_near(tmp_path):
     test = """
 import numpy as np
 
@@ -166,9 +172,18 @@ def check(candidate):
     }
     made = from_rows("humaneval_plus", tmp_path, [row])
     (problem,) = made.problems()
-    answers = ["    return x / 2", "    return x / 2 + 1e-8", "    return x / 2 + 1e-3"]
-    found = outcomes(made, [(problem, each) for each in answers])
-    assert found == ["correct", "correct", "wrong"]
+    answers = {
+        "    return x / 2": "correct",
+        "    return x / 2 + 1e-8": "correct",
+        "    return x / 2 + 1e-3": "wrong",
+        "    return []": "wrong",
+        "    return [x / 2]": "wrong",
+        "    return float('nan')": "wrong",
+        "    return type('Empty', (), {'__len__': lambda _: 0, '__getitem__': 0})()": "wrong",
+    }
+    assert outcomes(made, [(problem, each) for each in answers]) == list(answers.values())
+    loose = replace(made, rows=replace(made.rows, strict_assertion=False))
+    assert outcomes(loose, [(loose.problems()[0], "    return []")]) == ["correct"]
 
 
 def packed(content):

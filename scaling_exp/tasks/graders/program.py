@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, field
 
+from scaling_exp.grading import SPARE_MIB
 from scaling_exp.sandbox import Box, BoxError, Files, Limits, SandboxName, Verdict, chosen, tried
 from scaling_exp.tasks.programs import Judging
 from scaling_exp.types import Grade, Problem, UserError
@@ -27,6 +28,12 @@ class ProgramGrader:
     limits: Limits = field(default_factory=Limits)
     packages: tuple[str, ...] = ()
     imports: tuple[str, ...] = field(default=("scaling_exp.sandbox",), init=False)
+
+    def __post_init__(self) -> None:
+        if self.limits.memory_mib > SPARE_MIB:
+            raise ValueError(
+                f"limits.memory_mib is {self.limits.memory_mib}; a grading process has {SPARE_MIB} for all that it starts"
+            )
 
     @property
     def seconds(self) -> float:

@@ -11,6 +11,20 @@ from scaling_exp.tasks.rows.cells import name_of, optional_text, text_of, texts_
 
 PASSES = "a program that passes its tests"
 
+THEIR_ASSERTION = "def assertion(out, exp, atol):"
+STRICT_ASSERTION = '''
+def assertion(out, exp, atol):
+    """Equal, or where floats are expected, as many and near."""
+    if isinstance(exp, float) and type(out) in (int, float):
+        assert abs(out - exp) <= (atol or 1e-6) + 1e-7 * abs(exp) or out == exp, (out, exp)
+    elif isinstance(exp, (list, tuple)) and any(isinstance(each, float) for each in exp):
+        assert type(out) in (list, tuple) and len(out) == len(exp), (out, exp)
+        for one, other in zip(out, exp):
+            assertion(one, other, atol)
+    else:
+        assert out == exp, (out, exp)
+'''
+
 
 @dataclass(frozen=True)
 class ProgramRows:
@@ -18,6 +32,9 @@ class ProgramRows:
 
     With `is_header` the question is the beginning of the program, which an answer continues or writes anew. `shown` are
     tests that `{tests}` in `wording` shows; `test_imports` are lines that stand before program and tests.
+
+    `strict_assertion` replaces the comparison that the tests of EvalPlus on the Hub bring: NumPy's takes an empty list
+    for any float, so that a program that returns one would pass.
     """
 
     question: str = "prompt"
@@ -28,6 +45,7 @@ class ProgramRows:
     shown: str | None = None
     test_imports: str | None = None
     wording: str = "{question}"
+    strict_assertion: bool = False
     solution: str | None = None
     level: str | None = None
     name: str | None = None
@@ -47,8 +65,9 @@ class ProgramRows:
         entry_point = optional_text(row, self.entry_point, "entry_point", "").strip()
         before = self._lines(row, self.test_imports, "test_imports", at)
         shown = self._lines(row, self.shown, "shown", at)
+        tests = self._lines(row, self.tests, "tests", at)
         judging = Judging(
-            tests=self._lines(row, self.tests, "tests", at),
+            tests=_with_strict_assertion(tests) if self.strict_assertion else tests,
             entry_point=entry_point,
             header=asked if self.is_header else "",
             before=before,
@@ -65,3 +84,8 @@ class ProgramRows:
 
     def _lines(self, row: Row, column: str | None, key: str, at: int) -> str:
         return "" if column is None else lines(texts_of(row, (column,), key, at))
+
+
+def _with_strict_assertion(tests: str) -> str:
+    renamed = THEIR_ASSERTION.replace("assertion", "their_assertion")
+    return STRICT_ASSERTION + tests.replace(THEIR_ASSERTION, renamed)
