@@ -32,7 +32,7 @@ class ProgramGrader:
     def __post_init__(self) -> None:
         if self.limits.memory_mib > SPARE_MIB:
             raise ValueError(
-                f"limits.memory_mib is {self.limits.memory_mib}; a grading process has {SPARE_MIB} for all that it starts"
+                f"limits.memory_mib is {self.limits.memory_mib}; where answers are graded it is at most {SPARE_MIB}"
             )
 
     @property
