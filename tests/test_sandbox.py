@@ -208,6 +208,7 @@ for number in (1, 2):
         ("assert add(1, 1", "no Python"),
         ("import no_such_module\nassert add(1, 1) == 2", "no_such_module"),
         ("assert 1 + 1 == 2", "never call the program"),
+        ("assert add(lambda: 1, 1) == 2", "a function of the tests cannot be handed"),
     ],
 )
 def test_tests_that_cannot_be_run_are_no_fault_of_the_program(any_box, tests, said):

@@ -5,13 +5,14 @@ and only the judge says what was found. `boxes` are the walls, `guest/` is what 
 boxes. `docs/sandbox.md` says what this protects from, and what not.
 """
 
-from scaling_exp.sandbox.boxes import Box, Files, SandboxName
+from scaling_exp.sandbox.boxes import Box, BoxError, Files, SandboxName
 from scaling_exp.sandbox.choose import SAFE, chosen, why_not
 from scaling_exp.sandbox.limits import Limits
-from scaling_exp.sandbox.trial import BoxError, Program, Tests, Verdict, tried
+from scaling_exp.sandbox.trial import SECONDS_TO_START, Program, Tests, Verdict, tried
 
 __all__ = [
     "SAFE",
+    "SECONDS_TO_START",
     "Box",
     "BoxError",
     "Files",

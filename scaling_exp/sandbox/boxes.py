@@ -42,6 +42,10 @@ KEPT_VARIABLES = ("LD_LIBRARY_PATH",)
 INTERPRETER_FLAGS = ("-s", "-S", "-P", "-B")
 
 
+class BoxError(RuntimeError):
+    """A fault of the machine: no program was judged."""
+
+
 class Box(Protocol):
     """A way to run a guest. Stateless."""
 
@@ -236,7 +240,7 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A guest, one of `guest`'s programs, in a box. All of it has ended when the block has.
 
-    It does not outlive this thread either, whatever ends it.
+    It does not outlive this thread either, whatever ends it. Raises BoxError where it does not start.
     """
     command = box.command(files, limits)
     setup = Setup(
@@ -246,17 +250,20 @@ def running(
         max_output_bytes=limits.output_mib << 20,
         part=part,
     )
-    with _unnamed(setup.to_json()) as told:
-        process = subprocess.Popen(
-            [*command, files.interpreter, *INTERPRETER_FLAGS, "-m", _module(guest)],
-            stdin=told,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(channel, *also),
-            env=files.environment,
-            cwd="/",
-            start_new_session=True,
-        )
+    try:
+        with _unnamed(setup.to_json()) as told:
+            process = subprocess.Popen(
+                [*command, files.interpreter, *INTERPRETER_FLAGS, "-m", _module(guest)],
+                stdin=told,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(channel, *also),
+                env=files.environment,
+                cwd="/",
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise BoxError(f"programs cannot be run: {error}") from error
     try:
         yield process
     finally:

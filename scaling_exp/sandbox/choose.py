@@ -7,6 +7,7 @@ from functools import cache
 
 from scaling_exp.sandbox.boxes import (
     Box,
+    BoxError,
     Bubblewrap,
     Files,
     Restricted,
@@ -14,7 +15,7 @@ from scaling_exp.sandbox.boxes import (
     Unprotected,
 )
 from scaling_exp.sandbox.limits import Limits
-from scaling_exp.sandbox.trial import BoxError, Program, Tests, tried
+from scaling_exp.sandbox.trial import Program, Tests, tried
 from scaling_exp.types import UserError
 
 BOXES: dict[str, Box] = {each.name: each for each in (Bubblewrap(), Restricted(), Unprotected())}

@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from scaling_exp.sandbox.boxes import Box, Files, running
+from scaling_exp.sandbox.boxes import Box, BoxError, Files, running
 from scaling_exp.sandbox.guest import judge as judge_guest
 from scaling_exp.sandbox.guest import program as program_guest
 from scaling_exp.sandbox.guest.channel import CLOSED, READY
@@ -58,10 +58,6 @@ class Verdict:
 
     found: Found
     detail: str = ""
-
-
-class BoxError(RuntimeError):
-    """A fault of the machine: no program was judged."""
 
 
 def tried(

@@ -78,6 +78,7 @@ class Program:
         self.num_calls = 0
         self.gone: str | None = None
         self.is_readable = True
+        self.is_at_fault = True
         self.errors: list[BaseException] = []
 
     def function(self, name: str) -> Callable[..., Any]:
@@ -154,7 +155,8 @@ class Program:
     def _number(self, value: Any) -> Any:
         if isinstance(value, Handle):
             return [value._number]
-        raise TypeError(f"a {type(value).__name__} cannot be handed to the program")
+        self.is_at_fault = False
+        return self.leave(f"a {type(value).__name__} of the tests cannot be handed to the program")
 
     def _handle(self, content: Any) -> Handle:
         match content:
@@ -204,7 +206,8 @@ def judged(program: Program, part: dict[str, Any]) -> tuple[str, str]:
             what = str(error) if error in program.errors else told(error)
             return ("broken" if is_ours else "failed"), f"{what}{_where(error, part['source'])}"
     if program.gone is not None:
-        return ("failed" if program.is_readable else "unreadable"), program.gone
+        found = "failed" if program.is_readable else "unreadable"
+        return (found if program.is_at_fault else "broken"), program.gone
     if not program.num_calls:
         return "broken", "the tests never call the program"
     return "passed", ""

@@ -6,14 +6,24 @@ import platform
 from dataclasses import dataclass, field
 
 from scaling_exp.grading import SPARE_MIB
-from scaling_exp.sandbox import Box, BoxError, Files, Limits, SandboxName, Verdict, chosen, tried
+from scaling_exp.sandbox import (
+    SECONDS_TO_START,
+    Box,
+    BoxError,
+    Files,
+    Limits,
+    SandboxName,
+    Verdict,
+    chosen,
+    tried,
+)
 from scaling_exp.tasks.programs import Judging
 from scaling_exp.types import Grade, Problem, UserError
 
-SECONDS_BESIDES = 120.0
-"""For starting boxes, also on a machine that is busy."""
 NUM_TRIES = 3
 """Of a box that does not start."""
+SECONDS_BESIDES = (NUM_TRIES + 1) * SECONDS_TO_START
+"""For starting boxes, also on a machine that is busy."""
 
 
 @dataclass(frozen=True)
