@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +69,7 @@ SAMPLES = pa.schema(
         ("truncated", pa.bool_()),
         ("score", pa.float64()),
         ("step_scores", STEP_SCORES),
+        ("token_scores", STEP_SCORES),
         *(
             (f"num_{name}_tokens", pa.int32())
             for name in ("prompt", "cached", "output", "reasoning")
@@ -268,6 +270,7 @@ class Replayed:
             _equals(self.draws["finish_reason"].take(rows), "length"),
             _scores(scored)[0],
             pa.array([each.steps if each else None for each in scored], STEP_SCORES),
+            pa.array([_token_scores(each.forest, path) for each, path in leaves], STEP_SCORES),
             self._counted("prompt", rows, prompt_tokens.tolist()),
             self.draws["num_cached_tokens"].take(rows),
             self._counted("output", rows, [len(tokens) for tokens in generated]),
@@ -327,6 +330,14 @@ def replay(
             grown.append(Grown(name, problem, forest, source.row_of))
     grow((strategies[each.strategy], each.forest) for each in grown)
     return Replayed(model.name, draws, grown, text)
+
+
+def _token_scores(forest: Forest, leaf: Path) -> tuple[float, ...] | None:
+    """What was told of each token of an answer, where it was asked for."""
+    nodes = [forest.nodes[leaf[:depth]] for depth in range(1, len(leaf) + 1)]
+    if not any(node.sampling.confidence for node in nodes):
+        return None
+    return tuple(chain.from_iterable(node.completion.scores for node in nodes))
 
 
 def _scores(scored: Sequence[Score | None]) -> list[pa.Array]:

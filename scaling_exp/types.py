@@ -16,6 +16,8 @@ class UserError(ValueError):
 
 
 FinishReason = Literal["stop", "length"]
+MOST_LIKELIEST = 20
+"""vLLM tells the log-probabilities of no more tokens than that, unless it is started for it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Sampling:
     pooling: Literal["", "classify", "token_classify"] = ""
     """What is asked of a model that scores a text instead of continuing it, in vLLM's words: a score of the whole, or
     one of each token, of those in `labels` only where there are any."""
+    confidence: int = 0
+    """How many of the likeliest tokens the confidence of each token is a mean over; 0: it is not told."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -54,6 +58,10 @@ class Sampling:
             raise ValueError(f"sampling.top_k is {self.top_k}; it must be 0 (all) or more")
         if "" in self.stop:
             raise ValueError("sampling.stop has an empty text; it would end everything at once")
+        if not 0 <= self.confidence <= MOST_LIKELIEST:
+            raise ValueError(
+                f"sampling.confidence is {self.confidence}; it must be in 0 .. {MOST_LIKELIEST}"
+            )
         if self.max_thinking_tokens is not None and self.max_thinking_tokens < 0:
             raise ValueError(
                 f"sampling.max_thinking_tokens is {self.max_thinking_tokens}; it must be 0 or more"
@@ -86,7 +94,9 @@ class Completion:
     billed: Billed | None = None
     scores: tuple[float, ...] = ()
     """Numbers that were asked for: the natural logarithm of the probability of each of `Sampling.labels`, or what
-    `Sampling.pooling` gives."""
+    `Sampling.pooling` gives; with `Sampling.confidence` two for each token in turn: its log-probability, and its
+    confidence, minus the mean log-probability of the likeliest tokens in its place (Fu et al. 2025, arXiv 2508.15260,
+    eq. 2)."""
 
     @property
     def num_output_tokens(self) -> int:

@@ -132,7 +132,7 @@ class _Drawn:
 
 
 def _of_attempts(measured: Measured, settings: AnalysisSettings) -> _Drawn:
-    attempts = measured.attempts(settings.pricing)
+    attempts = measured.attempts(settings.pricing, settings.confidence_window)
     num_problems = len(attempts[0].problems)
     resamples = resample_problems(
         num_problems,

@@ -8,7 +8,7 @@ Axes: P problems (sorted by name, the same for every model), S samples (rows of 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_exp.analysis.confidence import MEASURES, confidences
 from scaling_exp.analysis.cost import (
     Pricing,
     QueryCost,
@@ -39,6 +40,7 @@ TOKEN_COLUMNS = ("num_prompt_tokens", "num_output_tokens")
 CLUSTER = "cluster"
 """What a problem shares with others (a passage, a template); a table need not have it."""
 STEP_SCORES = "step_scores"
+TOKEN_SCORES = "token_scores"
 OVER_STEPS: Mapping[str, Callable[[FloatArray], float]] = {
     "last": lambda steps: float(steps[-1]),
     "min": lambda steps: float(steps.min()),
@@ -54,9 +56,9 @@ class Attempts:
     """Everything one model drew under one strategy; arrays have one entry per problem.
 
     `votes` is None where only right and wrong are known, `clusters` where every problem stands for itself; `scores` are
-    by what stands for the scores of an answer's steps, and empty where samples have none. Tokens are means over the
-    samples of a problem, and NaN where they were not recorded; `costs` then lacks what follows from them. `scoring` is
-    what scores cost beside them, where they are not in `costs`.
+    by what stands for the scores of an answer's steps or for the confidence in it (`confidence.MEASURES`), and empty
+    where samples have none. Tokens are means over the samples of a problem, and NaN where they were not recorded;
+    `costs` then lacks what follows from them. `scoring` is what scores cost beside them, where they are not in `costs`.
     """
 
     facts: ModelFacts
@@ -92,17 +94,20 @@ def fold(
     seconds_per_output_token: Mapping[str, float] = MappingProxyType({}),
     scorer: ModelFacts | None = None,
     forests: pd.DataFrame | None = None,
+    confidence_window: int = 2048,
 ) -> list[Attempts]:
     """One `Attempts` per (model, strategy) from a table with one row per sample, models by pre-training compute.
 
     Columns: `SAMPLE_COLUMNS`; where known also answer, outcome, score, truncated and `TOKEN_COLUMNS`. An answer's class
     is its text; several right ones compete, as they would in a user's vote. `adaptive` names the strategies that decide
     themselves how much to draw; `seconds_per_output_token` are accelerator seconds by model, where they were measured.
-    `forests` is what whole forests took (`forests.forest_costs`), of the strategies of which samples do not tell it.
+    `forests` is what whole forests took (`forests.forest_costs`), of the strategies of which samples do not tell it;
+    `confidence_window` are the tokens of a window of `confidence.confidences`.
     Raises ValueError for missing columns or values, a model without facts, facts without samples, a problem missing
     somewhere, and a sample that occurs twice.
     """
     table = _Table.of(samples, SAMPLE_COLUMNS, models, pricing, seconds_per_output_token)
+    table = replace(table, confidence_window=confidence_window)
     paid = {} if forests is None else _by_strategy(forests, table.problems)
     sample_S = table.numbers("sample")
     kinds = _kinds(table, np.diff(np.append(table.starts, len(table.frame))), adaptive)
@@ -158,6 +163,7 @@ class _Table:
     groups: tuple[slice, ...]
     pricing: Pricing
     seconds_per_output_token: Mapping[str, float]
+    confidence_window: int = 0
 
     @classmethod
     def of(
@@ -305,7 +311,7 @@ def _fold_samples(
     forest = paid.get((part.facts.name, part.strategy))
     if forest is not None:
         costs = part.costs_of_forests(forest, prompt_P, num_samples_P)
-    elif scores and scorer is not None:
+    elif "last" in scores and scorer is not None:
         tokens = TokenCounts(prompt_P, problem_S, output_S)
         scoring = scoring_costs(scorer, tokens, part.table.pricing)
     return Attempts(
@@ -330,7 +336,22 @@ def _fold_samples(
 
 
 def _scores(part: _Part) -> dict[str, FloatArray]:
-    """Scores of the samples by what stands for those of its steps; empty where a sample has none."""
+    """Scores of the samples and confidences in them, by their names; without those that a sample lacks."""
+    return {**_scores_of_steps(part), **_confidences(part)}
+
+
+def _confidences(part: _Part) -> dict[str, FloatArray]:
+    if TOKEN_SCORES not in part.rows or part.rows[TOKEN_SCORES].isna().to_numpy().any():
+        return {}
+    window = part.table.confidence_window
+    measured = [
+        tuple(confidences(np.asarray(each, np.float64), window).values())
+        for each in part.rows[TOKEN_SCORES]
+    ]
+    return dict(zip(MEASURES, np.array(measured).T, strict=True))
+
+
+def _scores_of_steps(part: _Part) -> dict[str, FloatArray]:
     score_S = part.column("score")
     if np.isnan(score_S).any():
         return {}

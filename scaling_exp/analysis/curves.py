@@ -62,7 +62,7 @@ def selectors(attempts: Attempts) -> tuple[Selector, ...]:
     by_best: tuple[Selector, ...] = tuple(
         each for each, name in BEST_OF.items() if name in attempts.scores
     )
-    by_weight: tuple[Selector, ...] = ("weighted_voting",) if attempts.scores else ()
+    by_weight: tuple[Selector, ...] = ("weighted_voting",) if "last" in attempts.scores else ()
     chosen: tuple[Selector, ...] = (*by_votes, *by_best, *by_weight)
     return chosen if attempts.kind == "adaptive" else (*chosen, "oracle")
 
@@ -83,7 +83,7 @@ def accuracy_table(attempts: Attempts, selector: Selector, ks: Sequence[int]) ->
         return maj_at_k(attempts.votes, ks).values_PK
     if selector in BEST_OF and BEST_OF[selector] in attempts.scores:
         return best_of_k(attempts.scores[BEST_OF[selector]], ks)
-    if selector == "weighted_voting" and attempts.scores:
+    if selector == "weighted_voting" and "last" in attempts.scores:
         return weighted_vote_at_k(attempts.scores["last"], ks).values_PK
     raise ValueError(f"{attempts.strategy} of {attempts.facts.name} has nothing for {selector}")
 

@@ -33,7 +33,7 @@ class Measured:
         """Whether there are points only, of which no problem is known."""
         return not self.points.empty
 
-    def attempts(self, pricing: Pricing) -> list[Attempts]:
+    def attempts(self, pricing: Pricing, confidence_window: int) -> list[Attempts]:
         """What every model drew under every strategy. Raises ValueError for an incomplete table."""
         if not self.counts.empty:
             return fold_counts(self.counts, self.models, pricing)
@@ -46,4 +46,5 @@ class Measured:
             seconds,
             self.scorer,
             self.forests,
+            confidence_window,
         )

@@ -23,6 +23,8 @@ class AnalysisSettings:
     num_bootstrap: int = 1000
     seed: int = 0
     queries: tuple[float, ...] = (1e3, 1e6, 1e9)
+    confidence_window: int = 2048
+    """Tokens of a window over which a model's confidence is taken (`confidence.confidences`)."""
     pricing: Pricing = field(default_factory=Pricing)
     questions: Mapping[str, Question] = field(default_factory=dict)
 
@@ -34,6 +36,10 @@ class AnalysisSettings:
                 f"analysis.num_bootstrap is {self.num_bootstrap}; an interval at confidence "
                 f"{self.confidence} needs "
                 f"at least {2 / (1 - self.confidence):.0f} resamples"
+            )
+        if self.confidence_window < 1:
+            raise ValueError(
+                f"analysis.confidence_window is {self.confidence_window}; it must be at least 1"
             )
         if self.seed < 0:
             raise ValueError(f"analysis.seed is {self.seed}; it must be 0 or more")

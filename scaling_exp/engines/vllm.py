@@ -579,6 +579,8 @@ def _sampling_params(sampling: Sampling, stop_token_ids: Tokens) -> SamplingPara
         include_stop_str_in_output=True,
         thinking_token_budget=sampling.max_thinking_tokens,
         logprob_token_ids=list(sampling.labels) or None,
+        logprobs=sampling.confidence or None,
+        flat_logprobs=bool(sampling.confidence),
         detokenize=bool(sampling.stop),
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,  # ours is a copy already; vLLM's own deep copy costs 36 us a request
@@ -594,8 +596,25 @@ def completion(output: RequestOutput, counters: Counters, sampling: Sampling) ->
         tokens=tuple(generated.token_ids),
         finish_reason="length" if generated.finish_reason == "length" else "stop",
         num_cached_tokens=num_cached,
-        scores=_logprobs_of_first(generated.logprobs, sampling.labels) if sampling.labels else (),
+        scores=_told(generated.logprobs, sampling),
     )
+
+
+def _told(logprobs: Any, sampling: Sampling) -> tuple[float, ...]:
+    """The numbers that were asked for beside the tokens."""
+    if sampling.labels:
+        return _logprobs_of_first(logprobs, sampling.labels)
+    return _confidences(logprobs) if sampling.confidence else ()
+
+
+def _confidences(logprobs: Any) -> tuple[float, ...]:
+    """Log-probability and confidence of each token, in turn. At its place stand that of the token that was drawn, then
+    those of the likeliest."""
+    told: list[float] = []
+    for first, last in zip(logprobs.start_indices, logprobs.end_indices, strict=True):
+        likeliest = logprobs.logprobs[first + 1 : last]
+        told += (logprobs.logprobs[first], -sum(likeliest) / len(likeliest))
+    return tuple(told)
 
 
 def scored(output: PoolingRequestOutput[PoolingOutput], counters: Counters) -> Completion:

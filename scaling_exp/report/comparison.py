@@ -59,7 +59,11 @@ def compare_runs(
     runs = []
     for folder in folders:
         measured = read_measured(folder, manifests[folder.path.name])
-        attempts = () if measured.has_points else measured.attempts(settings.pricing)
+        attempts = (
+            ()
+            if measured.has_points
+            else measured.attempts(settings.pricing, settings.confidence_window)
+        )
         runs.append(Run(folder.path.name, manifests[folder.path.name], attempts))
     certainty = Certainty(settings.confidence, settings.num_bootstrap, settings.seed)
     try:

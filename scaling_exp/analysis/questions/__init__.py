@@ -11,6 +11,7 @@ from scaling_exp.analysis.answers import Question
 from scaling_exp.analysis.laws.question import Laws
 from scaling_exp.analysis.questions.budget import Budget
 from scaling_exp.analysis.questions.compute_optimal import ComputeOptimal
+from scaling_exp.analysis.questions.confidence import Confidence
 from scaling_exp.analysis.questions.differences import Differences
 from scaling_exp.analysis.questions.difficulty import Difficulty
 from scaling_exp.analysis.questions.flops_matched import FlopsMatched
@@ -40,4 +41,5 @@ QUESTIONS: Mapping[str, type[Question]] = {
     "compute_optimal": ComputeOptimal,
     "imperfect_verifier": ImperfectVerifier,
     "swarm": Swarm,
+    "confidence": Confidence,
 }
