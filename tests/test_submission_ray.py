@@ -167,7 +167,7 @@ def call(tmp_path):
 
 def said(process, code=0):
     out, err = process.communicate(timeout=120)
-    assert process.returncode == code, err
+    assert process.returncode == code, f"{out}\n{err}"
     assert SECRET not in out + err
     return out, err
 
