@@ -19,12 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from scaling_exp.analysis import AnalysisSettings, settings_from
 from scaling_exp.engines import ENGINES, VLLM, EngineConfig
-from scaling_exp.experiment import Experiment, Pretraining
+from scaling_exp.experiment import Experiment, Pretraining, ScorerPretraining
 from scaling_exp.generation import Strategy
 from scaling_exp.ladders import LADDERS, SHIPPED, Trained
 from scaling_exp.locations import conf_folder
 from scaling_exp.models import Model
-from scaling_exp.pretraining import Recipe, Size
+from scaling_exp.pretraining import Recipe, Size, read_manifest
+from scaling_exp.pretraining.scorer import ScorerRecipe
 from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, validate
 from scaling_exp.scorers import SCORERS, ScorerModel
 from scaling_exp.spending import limits_from
@@ -227,6 +228,33 @@ def pretraining_from(node: DictConfig) -> Pretraining:
     check_keys("ladder.recipe.", recipe, [each.name for each in fields(Recipe)])
     return Pretraining(
         recipe=validate(Recipe, recipe, "ladder.recipe"),
+        output=FilePath(_scalar(str, config, "output")),
+        cluster=of_kind(TARGETS, config["cluster"], "cluster").cluster,
+    )
+
+
+def scorer_pretraining_from(node: DictConfig) -> ScorerPretraining:
+    """The training of a scorer that a composed configuration describes. Raises ConfigError."""
+    config = _plain(node)
+    check_keys("", config, ("scorer", "output", "cluster"))
+    if "recipe" not in config["scorer"]:
+        raise ConfigError(
+            "scorer has no recipe to train by; choose one that has with +scorer=arithmetic"
+        )
+    recipe = dict(config["scorer"]["recipe"])
+    missing = [each for each in ("ladder", "held_out") if each not in recipe]
+    if missing:
+        raise ConfigError(f"scorer.recipe.{missing[0]} is missing")
+    folder = FilePath(recipe.pop("ladder"))
+    ladder = read_manifest(folder)
+    corpus = {**ladder["recipe"]["corpus"], **recipe.pop("held_out")}
+    recipe["corpus"] = validate(SumsAndProducts, corpus, "scorer.recipe.held_out")
+    recipe["ladder"] = ladder["hash"]
+    recipe |= {key: config["scorer"].get(key) for key in ("good", "bad", "step_end")}
+    check_keys("scorer.recipe.", recipe, [each.name for each in fields(ScorerRecipe)])
+    return ScorerPretraining(
+        recipe=validate(ScorerRecipe, recipe, "scorer.recipe"),
+        ladder=folder,
         output=FilePath(_scalar(str, config, "output")),
         cluster=of_kind(TARGETS, config["cluster"], "cluster").cluster,
     )

@@ -39,6 +39,13 @@ from scaling_exp.pretraining import (
 from scaling_exp.pretraining import (
     write_manifest as write_ladder,
 )
+from scaling_exp.pretraining.scorer import (
+    SCORER_MANIFEST,
+    Scorer,
+    ScorerRecipe,
+    read_scorer_manifest,
+    train_scorer,
+)
 from scaling_exp.prometheus import Exposed
 from scaling_exp.recorder import Recorder
 from scaling_exp.report import redraw
@@ -401,3 +408,31 @@ def pretrain(pretraining: Pretraining) -> Iterator[Checkpoint]:
         checkpoints += finished
         yield from finished
     write_ladder(output, recipe, checkpoints)
+
+
+@dataclass(frozen=True)
+class ScorerPretraining:
+    """A scorer to train from what the ladder in a folder draws, and the folder to write."""
+
+    recipe: ScorerRecipe
+    ladder: FilePath
+    output: FilePath
+    cluster: Cluster
+
+
+def pretrain_scorer(pretraining: ScorerPretraining) -> Scorer:
+    """Draw, train and judge in one Ray task.
+
+    Raises UserError when the folder holds another scorer already.
+    """
+    recipe, output = pretraining.recipe, pretraining.output.resolve()
+    if (output / SCORER_MANIFEST).is_file() and (
+        read_scorer_manifest(output)["hash"] != recipe.hash
+    ):
+        raise UserError(
+            f"output {pretraining.output} holds a scorer of another recipe; choose another folder"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    pretraining.cluster.connect()
+    (scorer,) = each_in_a_task(train_scorer, [(recipe, pretraining.ladder.resolve(), output)])
+    return scorer

@@ -75,7 +75,14 @@ def train_run(recipe: Recipe, run: Run, size_name: str, folder: FilePath) -> lis
     keep = KeepCheckpoints(recipe, size_name, folder, schedule, run.suffix)
     Trainer(
         model=model,
-        args=training_arguments(recipe, size_name, folder, schedule.num_steps),
+        args=training_arguments(
+            folder / f".{size_name}",
+            num_steps=schedule.num_steps,
+            learning_rate=recipe.sizes[size_name].learning_rate,
+            warmup_share=recipe.warmup_share,
+            decay_share=recipe.decay_share,
+            seed=recipe.seed,
+        ),
         train_dataset=Batches(recipe, schedule.rounds_per_epoch),
         data_collator=lambda batches: batches[0],
         callbacks=[keep],
@@ -106,16 +113,21 @@ def llama_config(recipe: Recipe, hidden_size: int) -> LlamaConfig:
 
 
 def training_arguments(
-    recipe: Recipe, size_name: str, folder: FilePath, num_steps: int
+    folder: FilePath,
+    *,
+    num_steps: int,
+    learning_rate: float,
+    warmup_share: float,
+    decay_share: float,
+    seed: int,
 ) -> TrainingArguments:
     """Warm-up, constant rate, linear decay (Hu et al. 2024, arXiv 2404.06395), so early checkpoints are of one run."""
-    num_warmup = int(recipe.warmup_share * num_steps)
-    num_decay = int(recipe.decay_share * num_steps)
+    num_warmup, num_decay = int(warmup_share * num_steps), int(decay_share * num_steps)
     return TrainingArguments(
-        output_dir=str(folder / f".{size_name}"),
+        output_dir=str(folder),
         max_steps=num_steps,
         per_device_train_batch_size=1,  # an item is a whole batch already
-        learning_rate=recipe.sizes[size_name].learning_rate,
+        learning_rate=learning_rate,
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={
             "num_decay_steps": num_decay,
@@ -126,7 +138,7 @@ def training_arguments(
         adam_beta2=0.98,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        seed=recipe.seed,
+        seed=seed,
         save_strategy="no",
         logging_steps=max(1, num_steps // 20),
         report_to=[],
