@@ -653,12 +653,13 @@ def compose(
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from scaling_exp.config import conf_folder, explain, register_resolvers
+    from scaling_exp.config import MULTIRUN, conf_folder, explain, register_resolvers
     from scaling_exp.types import UserError
 
     register_resolvers(arguments)
     conf = str(conf_folder())
-    sys.argv = [f"scaling_exp {verb}", *arguments]
+    # Hydra takes no overrides on both sides of a flag.
+    sys.argv = [f"scaling_exp {verb}", *sorted(arguments, key=lambda each: each not in MULTIRUN)]
 
     def checked(node: DictConfig) -> None:
         """`task`, ended here by a mistake: of what leaves it Hydra prints a line of its own."""
