@@ -47,7 +47,7 @@ scaling_exp: is the next unit of compute better spent on pre-training or on infe
               python -m scaling_exp dashboard runs/quickstart-1a2b3c4d
   import    bring in data that others made, as a run to report
               python -m scaling_exp import samples.jsonl dry_run=true
-  pretrain  train a ladder of small models from scratch
+  pretrain  train a ladder of small models from scratch, or a scorer from what one draws
               python -m scaling_exp pretrain +ladder=arithmetic
   models    open models that a ladder can name: facts with their sources, training FLOPs, checkpoints
               python -m scaling_exp models family=Qwen2.5 max_parameters=8e9
@@ -338,12 +338,15 @@ def _show(shown: RenderableType) -> None:
 
 
 def pretrain(arguments: list[str]) -> None:
-    """Train a ladder."""
+    """Train a ladder, or a scorer of one."""
 
     def task(node: DictConfig) -> None:
         from scaling_exp.config import pretraining_from
         from scaling_exp.experiment import pretrain as pretrain_ladder
 
+        if "scorer" in node:
+            _pretrain_scorer(node)
+            return
         pretraining = pretraining_from(node)
         recipe = pretraining.recipe
         print(
@@ -360,6 +363,16 @@ def pretrain(arguments: list[str]) -> None:
         print(f"ladder: {pretraining.output}")
 
     compose("pretrain", arguments, "pretrain", task)
+
+
+def _pretrain_scorer(node: DictConfig) -> None:
+    from scaling_exp.config import scorer_pretraining_from
+    from scaling_exp.experiment import pretrain_scorer
+
+    pretraining = scorer_pretraining_from(node)
+    print(f"training a scorer; recipe {pretraining.recipe.hash}", file=sys.stderr)
+    scorer = pretrain_scorer(pretraining)
+    print("\n".join([*scorer.lines(), f"scorer: {pretraining.output}"]))
 
 
 def bench(arguments: list[str]) -> None:
@@ -398,10 +411,10 @@ def report(arguments: list[str]) -> None:
         from scaling_exp.store import RunFolder
 
         folder = RunFolder.at(arguments[0])
-        analysis, page = redraw(folder, changed)
-        here, *elsewhere = where(folder, page)
-        print("\n".join([*said(analysis), "", here]), flush=True)
-        folder.send()
+        with folder.sending():
+            analysis, page = redraw(folder, changed)
+            here, *elsewhere = where(folder, page)
+            print("\n".join([*said(analysis), "", here]), flush=True)
         print("".join(elsewhere), end="\n" if elsewhere else "")
 
     def task(node: DictConfig) -> None:

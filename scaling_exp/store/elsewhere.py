@@ -34,8 +34,8 @@ class Elsewhere(Protocol):
         """Bring a run's files, without draws."""
         ...
 
-    def send_run(self, run: FilePath) -> None:
-        """Bring there what has changed of a run's files."""
+    def sending(self, run: FilePath) -> AbstractContextManager[None]:
+        """What is changed of a run's files in the block is sent at its end. Raises StoreError if a machine holds it."""
         ...
 
     def held(self, run: FilePath) -> AbstractContextManager[None]:
@@ -72,8 +72,8 @@ class Here:
     def take_run(self, run: FilePath) -> None:
         """Nothing is elsewhere."""
 
-    def send_run(self, run: FilePath) -> None:
-        """It is there."""
+    def sending(self, run: FilePath) -> AbstractContextManager[None]:  # noqa: ARG002
+        return nullcontext()
 
     def held(self, run: FilePath) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()

@@ -6,7 +6,7 @@ import fcntl
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from urllib.parse import unquote, urlsplit
@@ -144,9 +144,12 @@ class RunFolder:
         self.elsewhere.take_run(self.path)
         return self
 
-    def send(self) -> None:
-        """Bring where the run really is what has changed of its files. Raises Unreachable."""
-        self.elsewhere.send_run(self.path)
+    def sending(self) -> AbstractContextManager[None]:
+        """What is changed of the run's files in the block is sent at its end to where the run really is.
+
+        Raises StoreError if it cannot be, or if the run is being worked on.
+        """
+        return self.elsewhere.sending(self.path)
 
     def url(self, file: FilePath) -> str:
         """Where a file of the run really is."""

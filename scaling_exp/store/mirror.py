@@ -3,7 +3,7 @@
 All reading and writing is done in the mirror. A part never changes, so one that is here is right; it is fetched once.
 Journals and parts that are not sent yet are in the mirror alone: a journal is removed when its part is in the bucket,
 so one that a killed driver left is sent when a run starts on this machine again. A run's other files are the same here
-and there when their sizes and ages are; what is newer there is fetched, what differs here in the end is sent.
+and there when their sizes and ages are; what is newer there is fetched, what was changed here is sent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from pathlib import Path as FilePath
 from uuid import uuid4
 
 from scaling_exp.store.elsewhere import every
-from scaling_exp.store.files import Unreachable, locked, locked_if_free, replacing
+from scaling_exp.store.files import StoreError, Unreachable, locked, locked_if_free, replacing
 from scaling_exp.store.lease import BEAT_SECONDS, FOLDER, LEASE_SECONDS, Lease, leases
 from scaling_exp.store.objects import Address, Objects, Stat, each_at_once
 from scaling_exp.store.parts import sealed_parts
@@ -130,49 +130,72 @@ class Mirror:
             if (mine := here[name]) is None or mine.modified < stat.modified
         }
 
-    def send_run(self, run: FilePath) -> None:
-        files = {self._name(file): file for file in _files_of(run)}
-        listed = self.objects.listing(run.name)
-        changed = [name for name, file in files.items() if Stat.of(file) != listed.get(name)]
-        each_at_once(self.objects.put, ((files[name], name) for name in changed))
-        if changed:
-            self._date(files, changed, self.objects.listing(run.name))
-
-    def _date(
-        self, files: dict[str, FilePath], names: Iterable[str], listed: dict[str, Stat]
-    ) -> None:
-        """Make files as old as the objects that they became."""
-        for name in names:
-            here, there = Stat.of(files[name]), listed.get(name)
-            if here and there and here.size == there.size:
-                os.utime(files[name], ns=(there.modified, there.modified))
+    @contextmanager
+    def sending(self, run: FilePath) -> Iterator[None]:
+        before = self._stats(run)
+        yield
+        if self.is_held(run.name):
+            raise StoreError(
+                f"{self.url(run)} is being worked on; what was made of it is in {run} alone"
+            )
+        self._send(
+            run, [name for name, stat in self._stats(run).items() if stat != before.get(name)]
+        )
 
     @contextmanager
     def held(self, run: FilePath) -> Iterator[None]:
         lease = Lease(self.objects, run.name, self._machine())
         with lease.taken():
             self._fetch(self._newer(self._read(run.name)))
+            before = self._stats(run)
             with every(BEAT_SECONDS, partial(self._beat, lease, run, {})):
                 try:
                     yield
                 except BaseException:
                     with suppress(Unreachable):  # what happened first is what is told
-                        self.send_run(run)
+                        self._send_at_last(run, before)
                     raise
-                self._send_at_last(run)
+                self._send_at_last(run, before)
 
-    def _send_at_last(self, run: FilePath) -> None:
+    def _send_at_last(self, run: FilePath, before: Mapping[str, Stat]) -> None:
+        """Send what changed, and what a driver that was killed could not send."""
         try:
-            self.send_run(run)
+            there = self.objects.listing(run.name)
+            self._send(
+                run,
+                [
+                    name
+                    for name, stat in self._stats(run).items()
+                    if stat != before.get(name)
+                    or (sent := there.get(name)) is None
+                    or sent.modified < stat.modified
+                ],
+            )
         except Unreachable as error:
             raise Unreachable(
                 f"{error}; the run's files are in {run} of this machine, and are sent when the same command runs here"
                 " again"
             ) from error
 
+    def _stats(self, run: FilePath) -> dict[str, Stat]:
+        """A run's files here, without draws."""
+        found = ((self._name(file), Stat.of(file)) for file in _files_of(run))
+        return {name: stat for name, stat in found if stat}
+
+    def _send(self, run: FilePath, names: Sequence[str]) -> None:
+        """Send files, and make them as old as the objects that they became."""
+        if not names:
+            return
+        each_at_once(self.objects.put, ((self.root / name, name) for name in names))
+        there = self.objects.listing(run.name)
+        for name in names:
+            here, sent = Stat.of(self.root / name), there.get(name)
+            if here and sent and here.size == sent.size:
+                os.utime(self.root / name, ns=(sent.modified, sent.modified))
+
     def _beat(self, lease: Lease, run: FilePath, sent: dict[FilePath, Stat]) -> None:
         """What is done for a held run every few seconds: its lease is put again, and what it says of itself."""
-        with suppress(Unreachable):  # the next beat may reach it; the end tells what was not sent
+        with suppress(Unreachable, OSError):  # the next beat may do it; the end tells what was not
             lease.renew()
             for file in run.glob("[!.]*.json"):
                 stat = Stat.of(file)
