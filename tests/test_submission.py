@@ -416,6 +416,19 @@ def test_the_verbs_of_a_job(capsys, monkeypatch, tmp_path):
     assert f"{name}: stopped" in err
 
 
+@pytest.mark.usefixtures("driver")
+def test_a_sweep_is_one_job(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    store = f"store={tmp_path}/not/made/here"
+    main(["submit", "--detach", "+experiment=quickstart", "-m", "seed=0,1", store])
+    (job,) = jobs()
+    assert job.id in capsys.readouterr().out
+    follow(Local(), job.handle)
+    said = capsys.readouterr().out
+    assert f"run +experiment=quickstart -m seed=0,1 {store}" in said
+    assert not (tmp_path / "not").exists()
+
+
 SEND = Local.send
 
 
