@@ -21,7 +21,7 @@ ASKED = {
         "strategies.sampling.num_samples="
     ],
     "scaling-exp bench engine bench.rou": ["bench.rounds="],
-    "scaling-exp report runs/some analysis.conf": ["analysis.confidence="],
+    "scaling-exp report runs/some analysis.num_boot": ["analysis.num_bootstrap="],
     "scaling-exp report runs/so": [],
     "scaling-exp compare runs/so": [],
 }
