@@ -19,7 +19,7 @@ REPEATS = 3
 def main() -> None:
     """Print seconds of both and their difference."""
     overrides = sys.argv[1:]
-    seconds_of("run", overrides)  # draws what is missing
+    seconds_of("submit", overrides)  # draws what is missing
     seconds: dict[str, list[float]] = {"run": [], "submit": []}
     for _ in range(REPEATS):
         for verb, measured in seconds.items():
@@ -33,7 +33,9 @@ def seconds_of(verb: str, overrides: list[str]) -> float:
     """Of one command to its end."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "scaling_exp", verb, *overrides]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(done.stdout + done.stderr)
     return time.perf_counter() - started
 
 

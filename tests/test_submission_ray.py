@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -20,8 +21,11 @@ import psutil
 import pytest
 from aiohttp import web
 from conftest import ENVIRONMENT, ROOT
-from test_spending import keys
+from hydra import compose, initialize_config_dir
+from test_experiment import InProcess, keys
 
+from scaling_exp.config import conf_folder, experiment_from, register_resolvers
+from scaling_exp.experiment import run
 from scaling_exp.state import State
 from scaling_exp.status import Seen
 from scaling_exp.store import RunFolder
@@ -219,14 +223,22 @@ def test_a_run_is_sent_let_go_of_followed_again_stopped_and_gone_on_with(
     state = State.read(RunFolder(folder))
     assert (state.phase, state.num_sessions) == ("finished", 2)
 
-    alone = [each for each in arguments("alone") if not each.startswith("cluster")]
-    said(call("run", *alone))
-    (undisturbed,) = (tmp_path / "alone").glob("jobs-*")
+    undisturbed = run_in_this_process(arguments("alone"))
     for name in ("samples", "traces", "grades"):
-        first, second = (RunFolder(each).read_table(name) for each in (folder, undisturbed))
+        first, second = (each.read_table(name) for each in (RunFolder(folder), undisturbed))
         assert first.equals(second)
     written = [each for each in tmp_path.rglob("*") if each.is_file()]
     assert not [each for each in written if SECRET.encode() in each.read_bytes()]
+
+
+def run_in_this_process(overrides):
+    """The folder of the same run, which no cluster had a part in."""
+    register_resolvers()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        made = experiment_from(compose("config", overrides))
+    made = replace(made, cluster=InProcess(1))
+    run(made, "command")
+    return made.folder
 
 
 def _has_drawn(folder):

@@ -146,6 +146,7 @@ class RayJobs:
                 write(text)
 
         with self._client() as client:
+            client.get_job_status(handle)  # says it well when there is no such job
             asyncio.run(tail(client))
 
     def stop(self, handle: str) -> None:
@@ -155,6 +156,7 @@ class RayJobs:
     @contextmanager
     def _client(self) -> Iterator[JobSubmissionClient]:
         """Ray's client; what it raises becomes UserError."""
+        from aiohttp import ClientError
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
@@ -171,7 +173,7 @@ class RayJobs:
                 f"the Ray at {self.dashboard} wants its token: export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or"
                 f" RAY_AUTH_TOKEN_PATH ({_first_line(error)})"
             ) from error
-        except (ConnectionError, RuntimeError, OSError) as error:
+        except (ClientError, RuntimeError, OSError) as error:
             raise UserError(f"the Ray at {self.dashboard}: {_first_line(error)}") from error
 
 
