@@ -6,6 +6,7 @@ a pipe that is never waited for while the run works, and what is large in files.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import pickle
@@ -172,3 +173,12 @@ def _keep(process: subprocess.Popen[bytes]) -> None:
         assert each.stdout is not None
         each.stdout.close()
         _left.remove(each)
+
+
+@atexit.register
+def _let_go() -> None:
+    """Those that still work when Python ends are meant to outlive it, of which Popen would warn."""
+    for each in _left:
+        assert each.stdout is not None
+        each.stdout.close()
+        each.returncode = each.poll() or 0
