@@ -34,6 +34,8 @@ from scaling_exp.types import UserError
 PADDING = -1
 DRAWN_AT_ONCE = 1600
 NEAR_IDENTITY = 0.3
+RARE = 0.01
+"""A step that fewer than this share of the answers reach is not told of by itself."""
 GROUPS = (4, 16, 64)
 """Sizes of the groups of samples that answers are selected from."""
 
@@ -389,7 +391,11 @@ def judge(
     qualities = [
         quality("every step", *every),
         quality("whole answers", *pooled([whole(each) for each in judged])),
-        *(quality(f"step {number}", *each) for number, each in enumerate(steps, start=1)),
+        *(
+            quality(f"step {number}", *each)
+            for number, each in enumerate(steps, start=1)
+            if len(each[0]) >= RARE * len(steps[0][0])
+        ),
         *(
             quality(f"whole answers of {size}", *pooled([whole(each) for each in of_size]))
             for size, of_size in by_size(judged).items()
