@@ -148,11 +148,12 @@ def survey(
             if bound.is_exact and not bound.is_scored:
                 lacks_P[name] = drawn.missing(0, bound.num_samples) > 0
                 continue
-            open_P = drawn.missing(num_fixed, bound.num_samples) + bound.num_below
-            is_open_P = (open_P > 0) | bound.is_scored
+            open_P = drawn.missing(num_fixed, bound.num_samples)
+            is_open_P = (open_P + bound.num_below > 0) | bound.is_scored
             unsure_P = is_open_P & (drawn.known(0, bound.num_samples) > 0)
             lacks_P[name] = is_open_P & ~replaying.needs_nothing(strategies[name], unsure_P)
             beyond_P = np.maximum(beyond_P, np.where(lacks_P[name], open_P, 0))
+            num_missing_P += np.where(lacks_P[name], bound.num_below, 0)
         num_known_P += drawn.known(0, max(each.num_samples for each in named.values()))
         num_missing_P += drawn.missing(0, num_fixed) + beyond_P
     return Survey(prompted, pool, num_known_P, num_missing_P, lacks_P)

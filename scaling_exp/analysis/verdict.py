@@ -297,13 +297,15 @@ def _greedy_assumption(evidence: Evidence) -> list[str]:
 
 def _gains(curves: pd.DataFrame) -> list[str]:
     """What more samples do for the model that they help most, by selector: said where there is no trade to tell."""
-    several = curves.loc[((curves["level"] == "all") & (curves["k"] > 1)).to_numpy(bool)]
+    every = curves.loc[(curves["level"] == "all").to_numpy(bool)]
+    num_ks = every.groupby(["model", "strategy", "selector"])["k"].transform("nunique")
+    curved = every.loc[
+        (num_ks > 1).to_numpy(bool)
+    ]  # a search is one point, which more samples do nothing for
     sentences = []
     for selector, words in SELECTOR_WORDS.items():
-        own = curves.loc[
-            ((curves["level"] == "all") & (curves["selector"] == selector)).to_numpy(bool)
-        ]
-        if selector not in set(several["selector"]):
+        own = curved.loc[(curved["selector"] == selector).to_numpy(bool)]
+        if own.empty:
             continue
         ends = (
             own.sort_values("k").groupby(["model", "strategy"])["accuracy"].agg(["first", "last"])
