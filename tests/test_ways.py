@@ -135,8 +135,8 @@ def test_a_better_strategy_beats_voting_at_equal_flops_and_a_worse_one_does_not(
     worse = drawn("worse_4", rng.random((NUM_PROBLEMS, 1)) < 0.05, tokens=40)
     answer = asked(Strategies(), drawn("sampling", right_PS), better, worse)
     table = answer.tables["strategies"].set_index("strategy")
-    assert table.loc["better_4", "over_voting_low"] > 0
-    assert table.loc["worse_4", "over_voting_high"] < 0
+    assert table.loc["better_4", "gain_over_voting_low"] > 0
+    assert table.loc["worse_4", "gain_over_voting_high"] < 0
     assert answer.sentences[0].startswith("At equal FLOPs 1 of 2 measured points beat")
     assert "better by" in " ".join(each.name for each in answer.plots[0].series)
 

@@ -113,7 +113,7 @@ def _difference(
     study: Study, way: Way, accuracy_R: FloatArray, voting: _Voting | None
 ) -> dict[str, float]:
     """Accuracy minus that of voting at the same FLOPs, paired; NaN where it is not known."""
-    unknown: dict[str, float] = {f"over_voting{end}": np.nan for end in ("", "_low", "_high")}
+    unknown: dict[str, float] = {f"gain_over_voting{end}": np.nan for end in ("", "_low", "_high")}
     if voting is None or (way.strategy, way.selector) == (voting.strategy, "voting"):
         return unknown
     gain_R = accuracy_R - voting.at(study.resamples.means(way.flops_P))
@@ -125,23 +125,40 @@ def _difference(
 
 def _against_voting(table: pd.DataFrame) -> Iterator[str]:
     """How many points lie above and below voting, the best and the worst of them."""
-    compared = table.loc[table["over_voting"].notna().to_numpy(bool)]
+    compared = table.loc[table["gain_over_voting"].notna().to_numpy(bool)]
     if compared.empty:
         yield "No strategy was measured at a cost at which plain voting was measured too."
         return
-    above = compared.loc[(compared["over_voting_low"] > 0).to_numpy(bool)]
-    below = compared.loc[(compared["over_voting_high"] < 0).to_numpy(bool)]
+    above = compared.loc[(compared["gain_over_voting_low"] > 0).to_numpy(bool)]
+    below = compared.loc[(compared["gain_over_voting_high"] < 0).to_numpy(bool)]
     num_open = len(compared) - len(above) - len(below)
     yield (
         f"At equal FLOPs {len(above)} of {len(compared)} measured points beat majority voting over plain samples,"
         f" {len(below)} fall short of it, and of {num_open} the data cannot tell."
     )
-    by_way = compared.groupby(["strategy", "selector"], sort=False)["over_voting"]
-    for (strategy, selector), gains in ((key, by_way.get_group(key)) for key in by_way.groups):
-        yield (
-            f"{strategy} by {str(selector).replace('_', ' ')}: {points(gains.min())} to {points(gains.max())} against"
-            f" voting at equal FLOPs ({len(gains)} points)."
+    for family, own in _by_family(compared):
+        best = _best_selector(own, "gain_over_voting")
+        gains = own.loc[(own["selector"] == best).to_numpy(bool), "gain_over_voting"].tolist()
+        ends = " to ".join(dict.fromkeys(points(each) for each in (min(gains), max(gains))))
+        yield f"{family}: {ends} against voting at equal FLOPs, by {best.replace('_', ' ')}, its best selector."
+
+
+def _best_selector(table: pd.DataFrame, column: str) -> str:
+    """The selector with the largest mean of a column; of equals the first."""
+    means = {
+        str(selector): float(
+            table.loc[(table["selector"] == selector).to_numpy(bool), column].mean()
         )
+        for selector in dict.fromkeys(table["selector"])
+    }
+    return max(means, key=means.__getitem__)
+
+
+def _by_family(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Strategies that differ in their budget only (NAME_4, NAME_16) are one family."""
+    family = table["strategy"].astype(str).str.replace(r"_\d+$", "", regex=True)
+    for name in dict.fromkeys(family):
+        yield name, table.loc[(family == name).to_numpy(bool)]
 
 
 def _best(table: pd.DataFrame) -> Iterator[str]:
@@ -164,7 +181,8 @@ def _plot(model: object, own: pd.DataFrame) -> Plot:
     return Plot(
         name=f"strategies_{model}",
         title=f"{model}: accuracy against FLOPs a query",
-        caption="Every strategy and selector. Further up and to the left is better. Bands are intervals over problems.",
+        caption="Every strategy, by voting and by the selector that serves it best. Further up and to the left is"
+        " better. Bands are intervals over problems.",
         x_label="inference FLOPs a query",
         y_label="accuracy",
         series=list(_series(own)),
@@ -173,11 +191,14 @@ def _plot(model: object, own: pd.DataFrame) -> Plot:
 
 
 def _series(own: pd.DataFrame) -> Iterator[Series]:
-    """Points of one family of budgets (NAME_4, NAME_16) are one line."""
-    family = own["strategy"].astype(str).str.replace(r"_\d+$", "", regex=True)
-    name = family + " by " + own["selector"].astype(str).str.replace("_", " ")
-    for each, part in own.groupby(name, sort=False):
-        ordered = part.sort_values("inference_flops")
-        columns = ("inference_flops", "accuracy", "accuracy_low", "accuracy_high")
-        x, y, low, high = (ordered[column].tolist() for column in columns)
-        yield Series(name=str(each), x=x, y=y, low=low, high=high)
+    """A line for each family of budgets, by the selector that serves it best, and voting."""
+    for family, part in _by_family(own):
+        for selector in dict.fromkeys([_best_selector(part, "accuracy"), "voting"]):
+            line = part.loc[(part["selector"] == selector).to_numpy(bool)]
+            if line.empty:
+                continue
+            ordered = line.sort_values("inference_flops")
+            columns = ("inference_flops", "accuracy", "accuracy_low", "accuracy_high")
+            x, y, low, high = (ordered[column].tolist() for column in columns)
+            name = f"{family} by {selector.replace('_', ' ')}"
+            yield Series(name=name, x=x, y=y, low=low, high=high)
