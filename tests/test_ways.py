@@ -12,6 +12,7 @@ from scaling_exp.analysis.attempts import fold
 from scaling_exp.analysis.cost import Pricing
 from scaling_exp.analysis.estimators import pass_at_k, verified_at_k
 from scaling_exp.analysis.questions.compute_optimal import Chosen, ComputeOptimal, quantile_bins
+from scaling_exp.analysis.questions.forcing import Forcing
 from scaling_exp.analysis.questions.strategies import Strategies
 from scaling_exp.analysis.questions.swarm import Swarm
 from scaling_exp.analysis.questions.ways import Way, halves, ways
@@ -199,3 +200,18 @@ def test_members_that_err_differently_are_better_together():
         num_bootstrap=100, questions={"q": Swarm(members=("a", "z"), rival="big")}
     )
     assert "model z has no samples" in analyse(every, lacking).answers[0].sentences[0]
+
+
+def test_thinking_longer_has_a_slope(rng):
+    """30, 50 and 70 % of attempts right at 10, 20 and 30 tokens: 2 points a token."""
+    rows = [
+        drawn(f"force_{at}", rng.random((NUM_PROBLEMS, NUM_SAMPLES)) < rate, tokens=tokens)
+        for at, (rate, tokens) in enumerate(((0.3, 10), (0.5, 20), (0.7, 30)))
+    ]
+    answer = asked(Forcing(least=15, most=25), *rows)
+    row = answer.tables["forcing"].iloc[0]
+    assert (row["strategy"], row["num_budgets"]) == ("force", 3)
+    assert row["control_share"] == pytest.approx(1 / 3)
+    assert row["scaling_gain_low"] < 2.0 < row["scaling_gain_high"]
+    assert row["accuracy"] == pytest.approx(0.7, abs=0.03)
+    assert "no strategy has several budgets" in asked(Forcing(), rows[0]).sentences[0]

@@ -15,6 +15,7 @@ from scaling_exp.analysis.questions.confidence import Confidence
 from scaling_exp.analysis.questions.differences import Differences
 from scaling_exp.analysis.questions.difficulty import Difficulty
 from scaling_exp.analysis.questions.flops_matched import FlopsMatched
+from scaling_exp.analysis.questions.forcing import Forcing
 from scaling_exp.analysis.questions.imperfect_verifier import ImperfectVerifier
 from scaling_exp.analysis.questions.next_unit import NextUnit
 from scaling_exp.analysis.questions.peak_data import PeakData
@@ -42,4 +43,5 @@ QUESTIONS: Mapping[str, type[Question]] = {
     "imperfect_verifier": ImperfectVerifier,
     "swarm": Swarm,
     "confidence": Confidence,
+    "forcing": Forcing,
 }
