@@ -103,8 +103,8 @@ def _sentences(table: pd.DataFrame) -> Iterator[str]:
         )
         yield (
             f"{row['model']}, {row['strategy']}: a hundred tokens more, from {row['least_tokens']:.0f} to"
-            f" {row['most_tokens']:.0f} of an attempt, change its accuracy by {points_valued(gain)} on average; at best it"
-            f" reaches {percent_valued(best)}."
+            f" {row['most_tokens']:.0f} of an attempt, change its accuracy by {points_valued(gain)} on average; at"
+            f" best it reaches {percent_valued(best)}."
         )
 
 
