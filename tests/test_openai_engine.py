@@ -35,11 +35,12 @@ from scaling_exp.engines.endpoint.faults import (
 from scaling_exp.engines.endpoint.servers import Bucket, Seats, Server, choose
 from scaling_exp.engines.engine import EngineDied, RequestFailed
 from scaling_exp.engines.openai import Endpoint
-from scaling_exp.models import Model
-from scaling_exp.types import Sampling, UserError
+from scaling_exp.models import HostedModel, Model
+from scaling_exp.types import Billed, Problem, Sampling, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Model("tiny", str(ROOT / "scaling_exp/ladders/arithmetic/4K-4.0M"), 1)
+CHATTY = HostedModel("chatty", TINY.path, provider="own")
 END = 72
 PROMPT = (1, 2, 3)
 SAMPLED = Sampling(max_tokens=12)
@@ -828,16 +829,19 @@ def test_a_key_that_is_refused_at_the_start_or_is_not_set_is_one_line_that_names
 # ---- a real server
 
 
+TEMPLATE = "{% for each in messages %}{{ each['content'] }} {% endfor %}"
+
+
 @contextmanager
 def vllm_serving():
-    """A `vllm serve` of the tiny model that has just been started; its base URL."""
+    """A `vllm serve` of the tiny model, with a chat template, that has just been started; its base URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", TINY.path]
     command += ["--host", "127.0.0.1", "--port", str(port), "--enable-prompt-tokens-details"]
     command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "64"]
-    command += ["--max-num-batched-tokens", "32768"]
+    command += ["--max-num-batched-tokens", "32768", "--chat-template", TEMPLATE]
     threads = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     environment = os.environ | threads | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
     server = subprocess.Popen(
@@ -859,7 +863,8 @@ def num_running(base_url):
 
 @pytest.mark.slow
 def test_a_real_server_draws_what_the_engine_in_process_draws():
-    """Same model, prompts, sampling and seeds; what it honours is found; cancelling aborts."""
+    """Same model, prompts, sampling and seeds; what it honours is found; cancelling aborts. Asked as a chat, it says
+    the same."""
     from scaling_exp.engines.vllm import VLLM
 
     node = yaml.safe_load((ROOT / "conf/engine/vllm_cpu.yaml").read_text())
@@ -869,10 +874,12 @@ def test_a_real_server_draws_what_the_engine_in_process_draws():
         Sampling(max_tokens=40, temperature=0.0),
         Sampling(max_tokens=24, temperature=1.5, top_p=0.9, top_k=8, min_p=0.02),
         Sampling(max_tokens=24, stop_token_ids=(69,)),
+        Sampling(max_tokens=40, stop=("= 3", "7 ,")),
     )
+    questions = ["3 5 :", "9 12 7 :", "1 2 3 4 :"]
     asked = [
         (prompt, sampling, (seed * 0x9E3779B97F4A7C15) >> 1 & (1 << 63) - 1)
-        for prompt in TINY.encode(["3 5 :", "9 12 7 :", "1 2 3 4 :"])
+        for prompt in TINY.encode(questions)
         for sampling in samplings
         for seed in range(1, 9)
     ]
@@ -890,13 +897,20 @@ def test_a_real_server_draws_what_the_engine_in_process_draws():
         await engine.hold(TINY)
         drawn = await asyncio.gather(*(engine(*each) for each in asked))
         counters = replace(engine.counters)
-        aborted = await _cancelled(engine, url)
+        aborted, honoured = await _cancelled(engine, url), asdict(engine.capabilities[url])
+        await engine.hold(CHATTY)
+        prompts = CHATTY.prompts([Problem("p", each, "", "all") for each in questions])
+        chats = dict(zip(TINY.encode(questions), prompts, strict=True))
+        said = await asyncio.gather(
+            *(engine(chats[prompt], *each) for prompt, *each in asked if speaks_in_text(each[0]))
+        )
+        assert all(asdict(engine.capabilities[url])[name] for name in ("stop", "seeds_repeat"))
         await engine.close()
-        return drawn, counters, asdict(engine.capabilities[url]), aborted
+        return drawn, counters, honoured, aborted, said
 
     with vllm_serving() as url:
         reference = asyncio.run(in_process())
-        drawn, counters, honoured, aborted = asyncio.run(by_endpoint(url))
+        drawn, counters, honoured, aborted, said = asyncio.run(by_endpoint(url))
     assert (honoured.pop("served_model"), honoured.pop("seed_bits")) == (TINY.path, 63)
     assert all(honoured.values()), honoured
     assert [each.tokens for each in drawn] == [each.tokens for each in reference]
@@ -905,6 +919,18 @@ def test_a_real_server_draws_what_the_engine_in_process_draws():
     assert counters.output_tokens == sum(len(each.tokens) for each in drawn)
     assert counters.prompt_tokens == sum(len(prompt) for prompt, _, _ in asked)
     assert aborted
+    drawn = [(*each, here) for each, here in zip(asked, reference, strict=True)]
+    drawn = [each for each in drawn if speaks_in_text(each[1])]
+    for (prompt, sampling, _, here), there in zip(drawn, said, strict=True):
+        assert there.billed == Billed(len(prompt), len(here.tokens), None)
+        text = TINY.decode(here.tokens[:-1] if here.tokens[-1] == END else here.tokens)
+        for each in sampling.stop:  # which a chat leaves out
+            text = text.partition(each)[0]
+        assert CHATTY.decode(there.tokens).split() == text.split()
+
+
+def speaks_in_text(sampling):
+    return not sampling.stop_token_ids
 
 
 async def _cancelled(engine, url):
