@@ -1,20 +1,40 @@
 """The gate keeps an engine full, whatever shape the jobs have."""
 
 import asyncio
+from dataclasses import dataclass
 from random import Random
 
 import pytest
 
-from scaling_exp.bench.schedule import Levels
 from scaling_exp.engines import Counters
 from scaling_exp.engines.simulated import Simulated
-from scaling_exp.generation import Forest, Fresh
+from scaling_exp.generation import Bound, Forest, Fresh
 from scaling_exp.runtime import HEADROOM, Gate, Target, run_all
 from scaling_exp.strategies import AdaptiveVoting, Greedy, ParallelSampling
 from scaling_exp.types import Completion, Sampling
 
 NUM_SLOTS = 64
 SAMPLED = Sampling(max_tokens=1000)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The shape of a search without its scores: `width` continuations of every level's first node."""
+
+    width: int
+    depth: int
+
+    async def __call__(self, forest):
+        parent = ()
+        for _ in range(self.depth):
+            nodes = await forest.extend_all(parent, range(self.width), SAMPLED)
+            parent = nodes[0].path
+        forest.accept(parent)
+
+    @property
+    def bound(self):
+        below = self.width * (self.depth - 1)
+        return Bound(self.width, SAMPLED, is_exact=False, num_below=below)
 
 
 def respond(prefix, seed):
@@ -44,8 +64,8 @@ def one(_job):
         (ParallelSampling(64, SAMPLED), 60),
         (AdaptiveVoting(16, SAMPLED), 400),
         (AdaptiveVoting(64, SAMPLED), 100),
-        (Levels(16, 8, SAMPLED), 60),
-        (Levels(4, 20, SAMPLED), 100),
+        (Levels(16, 8), 60),
+        (Levels(4, 20), 100),
     ],
     ids=lambda value: getattr(type(value), "__name__", str(value)),
 )
