@@ -93,7 +93,13 @@ def test_a_label_is_one_token():
 
 def test_a_reward_model_reads_once_and_scores_every_mark():
     process = Reward(
-        str(SHIPPED / "4K-4.0M"), "steps", 2, 1, step_end=r"[+]", mark=" =", between=" ."
+        str(SHIPPED / "4K-4.0M"),
+        of="steps",
+        num_labels=2,
+        label=1,
+        step_end=r"[+]",
+        mark=" =",
+        between=" .",
     )
     assert read(process, "1 + 2 +") == [f"{QUESTION} 1 + = . 2 + ="]
     assert process.sampling == Sampling(
@@ -101,12 +107,12 @@ def test_a_reward_model_reads_once_and_scores_every_mark():
     )
     told = Completion((), "stop", scores=(0.9, 0.1, 0.3, 0.7))
     assert process.scores(told) == (0.1, 0.7)
-    outcome = Reward(str(SHIPPED / "4K-4.0M"), "answer", 1, 0)
+    outcome = Reward(str(SHIPPED / "4K-4.0M"), of="answer", num_labels=1, label=0)
     assert outcome.sampling.pooling == "classify"
     assert outcome.scores(Completion((), "stop", scores=(0.8,))) == (0.8,)
     assert outcome.scores(Completion((), "length")) == (0.0,)
     assert process.identity != outcome.identity
     with pytest.raises(ValueError, match=r"below scorer\.num_labels"):
-        Reward("anywhere", "answer", 1, 1)
+        Reward("anywhere", of="answer", num_labels=1, label=1)
     with pytest.raises(ValueError, match="say where a step ends"):
-        Reward("anywhere", "steps", 2, 1)
+        Reward("anywhere", of="steps", num_labels=2, label=1)

@@ -125,9 +125,9 @@ def test_scores_are_those_of_transformers(tmp_path):
     process, process_score = process_model(folders[1])
     shipped = str(SHIPPED / "29K-4.0M")
     scorers = [
-        (Labels(shipped, "1", "0", step_end="[+,]", scored="steps"), judge(shipped)),
-        (Reward(outcome, "answer", 1, 0), outcome_score),
-        (Reward(process, "steps", 2, 1, **MARKED), process_score),
+        (Labels(shipped, good="1", bad="0", step_end="[+,]", scored="steps"), judge(shipped)),
+        (Reward(outcome, of="answer", num_labels=1, label=0), outcome_score),
+        (Reward(process, of="steps", num_labels=2, label=1, **MARKED), process_score),
     ]
     generator = Model("112K", str(SHIPPED / "112K-4.0M"), 4_000_000)
     for scorer, expected in scorers:

@@ -12,50 +12,26 @@ from functools import cached_property
 from math import exp
 from typing import Literal
 
-from scaling_exp.models import Model
-from scaling_exp.scorers.reading import Reading, one_token_each
+from scaling_exp.scorers.reading import Asked, one_token_each
 from scaling_exp.types import Completion, Sampling, Tokens
 
 
-@dataclass(frozen=True)
-class Labels:
+@dataclass(frozen=True, kw_only=True)
+class Labels(Asked):
     """Score = p(good) / (p(good) + p(bad)), the probabilities that the next token is one of two words.
 
-    How question and answer are put to it is told in `Reading`. With `scored` "answer" only the whole answer is asked
+    How question and answer are put to it is told in `Asked`. With `scored` "answer" only the whole answer is asked
     about, with "steps" every step of it.
     """
 
-    path: str
     good: str
     bad: str
-    name: str = "scorer"
-    revision: str | None = None
-    dtype: str | None = None
-    pretraining_tokens: int | None = None
-    template: str = "{question} {answer}"
-    step_end: str = ""
-    mark: str = ""
-    between: str = ""
     scored: Literal["answer", "steps"] = "answer"
 
     def __post_init__(self) -> None:
         if self.scored == "steps" and not self.step_end:
             raise ValueError("scorer.scored is steps; say where a step ends in scorer.step_end")
-        _ = self.reading
-
-    @property
-    def reading(self) -> Reading:
-        return Reading(self.template, self.step_end, self.mark, self.between)
-
-    @cached_property
-    def model(self) -> Model:
-        return Model(
-            self.name,
-            self.path,
-            self.pretraining_tokens,
-            revision=self.revision,
-            dtype=self.dtype,
-        )
+        super().__post_init__()
 
     @property
     def identity(self) -> object:

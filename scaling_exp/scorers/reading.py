@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from scaling_exp.models import Model
 from scaling_exp.types import Tokens, UserError
@@ -48,6 +49,38 @@ class Reading:
             f"{start}{self.between.join(marked[:number])}{end}"
             for number in range(1, len(marked) + 1)
         ]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model that scores, and how question and answer are put to it (`Reading`)."""
+
+    path: str
+    name: str = "scorer"
+    revision: str | None = None
+    dtype: str | None = None
+    pretraining_tokens: int | None = None
+    template: str = "{question} {answer}"
+    step_end: str = ""
+    mark: str = ""
+    between: str = ""
+
+    def __post_init__(self) -> None:
+        _ = self.reading
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.template, self.step_end, self.mark, self.between)
+
+    @cached_property
+    def model(self) -> Model:
+        return Model(
+            self.name,
+            self.path,
+            self.pretraining_tokens,
+            revision=self.revision,
+            dtype=self.dtype,
+        )
 
 
 def one_token_each(model: Model, *words: str) -> Tokens:

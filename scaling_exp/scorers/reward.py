@@ -7,32 +7,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from scaling_exp.models import Model
-from scaling_exp.scorers.reading import Reading, one_token_each
+from scaling_exp.scorers.reading import Asked, one_token_each
 from scaling_exp.types import Completion, Sampling, Tokens
 
 
-@dataclass(frozen=True)
-class Reward:
+@dataclass(frozen=True, kw_only=True)
+class Reward(Asked):
     """Scores a whole answer (`of` "answer": an outcome reward model, a classifier), or every step of one in a single
     reading (`of` "steps": a process reward model, which scores its `mark`, one token).
 
     Of `num_labels` numbers a score, the one at `label` counts, as the model gives it after its own activation. How
-    question and answer are put to it is told in `Reading`.
+    question and answer are put to it is told in `Asked`.
     """
 
-    path: str
     of: Literal["answer", "steps"]
     num_labels: int
     label: int
-    name: str = "scorer"
-    revision: str | None = None
-    dtype: str | None = None
-    pretraining_tokens: int | None = None
-    template: str = "{question} {answer}"
-    step_end: str = ""
-    mark: str = ""
-    between: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label < self.num_labels:
@@ -43,21 +33,7 @@ class Reward:
             raise ValueError(
                 "scorer.of is steps; say where a step ends in scorer.step_end, and what marks it in scorer.mark"
             )
-        _ = self.reading
-
-    @property
-    def reading(self) -> Reading:
-        return Reading(self.template, self.step_end, self.mark, self.between)
-
-    @cached_property
-    def model(self) -> Model:
-        return Model(
-            self.name,
-            self.path,
-            self.pretraining_tokens,
-            revision=self.revision,
-            dtype=self.dtype,
-        )
+        super().__post_init__()
 
     @property
     def identity(self) -> object:
