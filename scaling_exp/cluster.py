@@ -10,6 +10,8 @@ import asyncio
 import logging
 import math
 import os
+import re
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +36,7 @@ from scaling_exp.types import UserError
 from scaling_exp.watchdog import MARK, end_as_interrupted, guard, new_mark
 from scaling_exp.worker import Work, Worker
 
+REACH_SECONDS = 10.0
 POLL_SECONDS = 0.2
 """Between looks at the placement groups that wait for room."""
 POLLED_AT_ONCE = 16
@@ -89,8 +92,9 @@ class Cluster:
 
     def _join(self, quiet: Mapping[str, Any]) -> None:
         try:
+            _reach(self.address or "")
             ray.init(self.address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"cluster.address is {self.address}, and no Ray answers there ({_one_line(error)}):"
                 " start it (`ray start --head`), give its address, or use cluster=local"
@@ -276,6 +280,12 @@ def largest_gpu_gib(nodes: Sequence[Mapping[str, float]]) -> float:
 def _gpu_gib(node: Mapping[str, float]) -> float:
     kinds = [name.removeprefix(ACCELERATOR) for name in node if name.startswith(ACCELERATOR)]
     return max((GPU_GIB.get(kind, math.inf) for kind in kinds), default=math.inf)
+
+
+def _reach(address: str) -> None:
+    """Raise OSError when nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    if found := re.fullmatch(r"(?:ray://)?\[?([^\]]+)\]?:(\d+)", address):
+        socket.create_connection((found[1], int(found[2])), timeout=REACH_SECONDS).close()
 
 
 def num_fitting(bundles: Bundles, nodes: Sequence[Mapping[str, float]], at_most: int) -> int:

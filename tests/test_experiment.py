@@ -13,6 +13,7 @@ from conftest import SHIPPED
 
 from scaling_exp import experiment as recipe
 from scaling_exp.analysis import AnalysisSettings
+from scaling_exp.cluster import Cluster
 from scaling_exp.engines import RequestFailed
 from scaling_exp.engines.simulated import Simulated
 from scaling_exp.experiment import Experiment, run
@@ -263,3 +264,8 @@ def test_scores_of_samples_that_are_known_are_all_that_is_drawn(tmp_path):
     }
     assert len(fingerprints) == 3
     assert num_before < len(keys(tmp_path)) <= num_before + 2 * 6 * 4
+
+
+def test_a_cluster_where_nobody_answers_is_told_at_once():
+    with pytest.raises(UserError, match="no Ray answers there"):
+        Cluster("127.0.0.1:1", None).connect()
