@@ -273,7 +273,7 @@ def _follow(id_: str, target: Target, handle: str) -> None:
         print(f"\nlet go of {id_}, which goes on. {_handles(id_)}", file=sys.stderr)
         sys.exit(0)
     except UserError as error:
-        fail(f"{error}. The job may well go on: python -m scaling_exp logs {id_}")
+        fail(f"{error}; if the job is there it goes on: python -m scaling_exp logs {id_}")
     print(f"{id_}: {state}", file=sys.stderr)
     sys.exit(0 if state == "succeeded" else INCOMPLETE)
 

@@ -13,7 +13,8 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -35,6 +36,7 @@ EXCLUDE = ("/runs", "/outputs", "/data", "/wandb", ".git", ".venv", "venv", "__p
 TALKATIVE = ("modules.dashboard_sdk", "modules.job.sdk", "utils")
 """Modules of Ray's client that tell of every step."""
 REACH_SECONDS = 10.0
+READY_SECONDS = 60.0
 STOP_SECONDS = "60"
 """What Ray gives a driver to seal what has come back; its own default is 3."""
 STATES: dict[str, JobState] = {
@@ -129,11 +131,13 @@ class RayJobs:
                     file=sys.stderr,
                 )
                 runtime_env["working_dir"] = str(archive)
-            return client.submit_job(
-                entrypoint=entrypoint,
-                submission_id=shipment.id,
-                runtime_env=runtime_env,
-                metadata={"command": shipment.command},
+            return _patiently(
+                lambda: client.submit_job(
+                    entrypoint=entrypoint,
+                    submission_id=shipment.id,
+                    runtime_env=runtime_env,
+                    metadata={"command": shipment.command},
+                )
             )
 
     def state(self, handle: str) -> JobState:
@@ -177,5 +181,17 @@ class RayJobs:
             raise UserError(f"the Ray at {self.dashboard}: {_first_line(error)}") from error
 
 
+def _patiently(submit: Callable[[], str]) -> str:
+    """A head that has just started takes no jobs for some seconds, and says so."""
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            return submit()
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
+
+
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
