@@ -6,7 +6,7 @@ Axes: P problems, S samples, R rows of the bootstrap.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,8 @@ from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.words import points_valued
 
 QUESTION = "Does a model's confidence in its own answers choose among them better than a vote?"
-WEIGHTS = ("confidence", "group", "tail", "bottom")
-"""Measures that are above zero, so that they can weigh votes."""
+LOGARITHMS = ("likelihood", "mean_likelihood")
+"""Measures that weigh votes by what they are the logarithm of (Wang et al. 2022, arXiv 2203.11171, table 1)."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Confidence:
         for measure in MEASURES:
             scores = one.scores[measure]
             yield measure, "best", best_of_all(scores)
-            if measure not in WEIGHTS:
-                continue
+            if measure in LOGARITHMS:
+                scores = replace(scores, score_S=np.exp(scores.score_S))
             yield measure, "weighted vote", weighted_plurality(scores)
             for share in self.shares:
                 yield (
