@@ -84,14 +84,18 @@ def costs(experiment: Experiment, surveys: Sequence[Survey]) -> Table:
             f"{num_known:,}",
             f"{num_missing:,}",
             f"{'' if measured else '<= '}{tokens:,.0f}",
-            f"{flops:.2e}",
+            _flops(flops),
             "not known yet" if seconds is None else f"{seconds:,.0f}",
         )
     table.add_section()
     table.add_row(
-        "all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2]:,.0f}", f"{totals[3]:.2e}", ""
+        "all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2]:,.0f}", _flops(totals[3]), ""
     )
     return table
+
+
+def _flops(amount: float) -> str:
+    return "not known" if np.isnan(amount) else f"{amount:.2e}"
 
 
 def against_limits(experiment: Experiment, surveys: Sequence[Survey]) -> list[str]:
