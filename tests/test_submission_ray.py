@@ -85,11 +85,13 @@ def chats():
 def dashboard():
     """The address of a head's dashboard, started as a user would."""
     folder = tempfile.mkdtemp(prefix="ray-")  # short: a socket of Ray's lies below it
-    port, gcs = _free_ports(2)
+    port, gcs, agent, client = _free_ports(4)
     environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         *("--include-dashboard=true", f"--dashboard-port={port}", f"--port={gcs}"),
+        # Another Ray on this machine may have the usual ones.
+        *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
         *("--num-cpus=2", f"--temp-dir={folder}", "--disable-usage-stats"),
     ]
     with (Path(folder) / "said").open("wb") as said:

@@ -188,8 +188,13 @@ def _patiently(submit: Callable[[], str]) -> str:
         try:
             return submit()
         except RuntimeError as error:
-            if "No available agent" not in str(error) or time.monotonic() > deadline:
+            if "No available agent" not in str(error):
                 raise
+            if time.monotonic() > deadline:
+                raise UserError(
+                    "Ray's agent on the head takes no jobs; where another Ray runs on that machine, start this one with"
+                    " --dashboard-agent-listen-port of its own"
+                ) from error
             time.sleep(1.0)
 
 
