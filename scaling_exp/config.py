@@ -135,10 +135,11 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
     for part, remedy in _PARTS.items():
         if not config.get(part):
             raise ConfigError(f"{part} is missing; {remedy}")
-    strategies = {
-        name: of_kind(STRATEGIES, strategy, f"strategies.{name}")
-        for name, strategy in _with_budgets(config["strategies"])
-    }
+    strategies: dict[str, Strategy] = {}
+    for name, strategy in _with_budgets(config["strategies"]):
+        if name in strategies:
+            raise ConfigError(f"strategies.{name} is there twice, once of budgets; rename one")
+        strategies[name] = of_kind(STRATEGIES, strategy, f"strategies.{name}")
     engine = of_kind(ENGINES, config["engine"], "engine")
     return {
         "name": _scalar(str, config, "name"),
@@ -155,19 +156,20 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_budgets(strategies: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _with_budgets(strategies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Strategies by name. `budgets: {width: [4, 16]}` of one makes two: NAME_4 of width 4 and NAME_16 of width 16."""
     for name, strategy in strategies.items():
-        settings = dict(strategy)
-        budgets = settings.pop("budgets", None)
-        if not budgets:
-            yield str(name), settings
+        budgets = strategy.get("budgets") if isinstance(strategy, dict) else None
+        if budgets is None:
+            yield str(name), strategy
             continue
+        settings = {each: value for each, value in strategy.items() if each != "budgets"}
         key = f"strategies.{name}.budgets"
         if not isinstance(budgets, dict) or len(budgets) != 1:
             raise ConfigError(f"{key} is {budgets!r}; name one setting, e.g. {{width: [4, 16]}}")
         ((setting, values),) = budgets.items()
-        if not isinstance(values, list) or len(set(values)) != len(values):
+        names = [str(value) for value in values] if isinstance(values, list) else []
+        if not names or len(set(names)) != len(names):
             raise ConfigError(
                 f"{key}.{setting} is {values!r}; it must be a list of different values"
             )

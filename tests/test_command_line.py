@@ -55,6 +55,26 @@ MISTAKES = {
         ],
         ["strategies.sampling", "num_samples is 2", "temperature 0"],
     ),
+    "no budget": (
+        ["run", QUICK, "+strategies.sampling.budgets={num_samples: []}"],
+        ["strategies.sampling.budgets.num_samples is []", "list of different values"],
+    ),
+    "budget groups": (
+        ["run", QUICK, "+strategies.sampling.budgets={sampling: [{a: 1}, {a: 1}]}"],
+        ["strategies.sampling.budgets.sampling is", "list of different values"],
+    ),
+    "unknown budget": (
+        ["run", QUICK, "+strategies.sampling.budgets={width: [2, 4]}"],
+        ["strategies.sampling_2", "no 'width'"],
+    ),
+    "two of one name": (
+        [
+            *("run", QUICK, "+strategies.sampling.budgets={num_samples: [2, 4]}"),
+            "+strategies.sampling_4=${strategies.greedy}",
+        ],
+        ["strategies.sampling_4 is there twice", "rename one"],
+    ),
+    "strategy": (["run", QUICK, "strategies.sampling=5"], ["strategies.sampling.kind is missing"]),
     "too long": (["run", QUICK, "max_tokens=100000"], ["max_tokens", "100000"]),
     "ladder": (["run", QUICK, "ladder.path=nowhere"], ["nowhere"]),
     "override": (["run", QUICK, "seed=[1"], ["seed=[1"]),
