@@ -493,6 +493,9 @@ def test_a_server_that_repeats_one_sample_may_only_decode_greedily():
         ("stop", {"stop": ("9",)}, r"sampling\.stop .*does not honour it"),
         ("token_ids_out", {"stop": ("9",)}, r"sampling\.stop .*answers in text"),
         (None, {"max_thinking_tokens": 9}, r"sampling\.max_thinking_tokens .*leave it null"),
+        (None, {"labels": (7, 8)}, "label is asked for, and servers are asked for text only"),
+        (None, {"pooling": "classify"}, "a score is asked for"),
+        (None, {"confidence": 20}, r"sampling\.confidence is asked for"),
     ],
 )
 def test_a_sampling_setting_that_would_be_ignored_is_refused(missing, change, complaint):

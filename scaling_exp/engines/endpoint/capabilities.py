@@ -16,6 +16,7 @@ from scaling_exp.engines.endpoint.dialect import (
     RESTRICTIONS,
     Ask,
     Body,
+    check_told,
     restricted,
     sampled,
     stops_at_word,
@@ -78,6 +79,7 @@ def common(each: Sequence[Capabilities]) -> Capabilities:
 
 def check(sampling: Sampling, able: Capabilities) -> None:
     """Raises UserError for a sampling setting that the servers would ignore."""
+    check_told(sampling)
     asked = {
         "top_p": sampling.top_p < 1,
         "top_k": sampling.top_k > 0,

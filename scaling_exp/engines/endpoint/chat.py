@@ -19,6 +19,7 @@ from scaling_exp.engines.endpoint.dialect import (
     Body,
     Found,
     Request,
+    check_told,
     restricted,
     sampled,
     stops_at_word,
@@ -216,6 +217,7 @@ def settings(sampling: Sampling, able: ChatHonoured) -> Body:
 
 def check(sampling: Sampling, able: ChatHonoured) -> None:
     """Raises UserError for a sampling setting that the servers would refuse or ignore."""
+    check_told(sampling)
     who = f"the server of {able.served_model}"
     if not able.temperature and sampling.temperature != 1:
         raise UserError(

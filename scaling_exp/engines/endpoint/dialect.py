@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from scaling_exp.engines.endpoint.faults import Reply
 from scaling_exp.engines.engine import RequestFailed
-from scaling_exp.types import Completion, Sampling, Tokens
+from scaling_exp.types import Completion, Sampling, Tokens, UserError
 
 Body = dict[str, object]
 """A request's JSON, without the model."""
@@ -95,6 +95,20 @@ class Dialect(Protocol):
     def completion(self, reply: Reply) -> Completion:
         """Raises RequestFailed for a text that the model cannot have written."""
         ...
+
+
+def check_told(sampling: Sampling) -> None:
+    """Raises UserError for numbers beside the text, of which servers are not asked."""
+    asked = {
+        "sampling.confidence": sampling.confidence > 0,
+        "a score": bool(sampling.pooling),
+        "the probability of a label": bool(sampling.labels),
+    }
+    if wanted := [name for name, is_asked in asked.items() if is_asked]:
+        raise UserError(
+            f"{wanted[0]} is asked for, and servers are asked for text only: leave it out (scorers and judged"
+            " strategies want it), or draw the model with engine=vllm_gpu or vllm_cpu"
+        )
 
 
 async def tried(ask: Ask, body: Body) -> Reply | None:
