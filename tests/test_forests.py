@@ -114,3 +114,13 @@ def test_scores_of_steps_give_a_best_of_each_kind_and_cost_extra():
     assert scored.scores["product"].score_S == pytest.approx([0.09, 0.18, 0.25, 0.32])
     assert scored.scoring["inference_flops"].prompt_P[0] > 0
     assert not fold(table.drop(columns=["score"]), [MODEL], Pricing())[0].scores
+
+
+def test_a_forest_that_is_not_scored_pays_no_scorer_that_others_asked():
+    scored = traces([("0", True, 10, 0, 4, 14.0)])
+    plain = traces([("0", False, 10, 0, 4, np.nan), ("0.0", True, 16, 2, 3, np.nan)])
+    plain = plain.assign(strategy="plain")
+    table = pd.concat([samples(1, [4]), samples(1, [9]).assign(strategy="plain")])
+    both = forest_costs(pd.concat([scored, plain]), table, [MODEL], SCORER)
+    alone = forest_costs(plain, table, [MODEL], None)
+    assert both.set_index("strategy")["flops"]["plain"] == alone["flops"].item()

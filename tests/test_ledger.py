@@ -87,8 +87,10 @@ def test_a_scorer_reads_a_prompt_once_and_of_an_answer_what_is_new() -> None:
         ("search", "1", False, 0, 5, "b"),
         ("search", "0.0", True, 0, 4, "c"),
         ("vote", "0", False, 0, 5, "a"),
+        ("greedy", "0", True, 0, 5, "g"),  # not scored: nothing is charged
     )
-    traces["num_scored_tokens"] = [15.0, float("nan"), 19.0, float("nan")]
+    unscored = float("nan")
+    traces["num_scored_tokens"] = [15.0, unscored, 19.0, unscored, unscored]
     small = ledger(traces, sampled(("c", "1", False, 0)), MODELS, SCORER).iloc[0]
     assert small["scorer"] == flops(1, 19, SCORER)
     with pytest.raises(ValueError, match="no scorer"):

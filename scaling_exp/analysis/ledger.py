@@ -107,11 +107,15 @@ class Nodes:
     """Tokens that a scorer read of the answer so far, prompt included; NaN where it was not asked."""
     is_first_N: NDArray[np.bool_]
     """The first of every forest."""
+    is_first_scored_N: NDArray[np.bool_]
+    """The first of every forest that a scorer was asked about."""
 
     @classmethod
     def of(cls, traces: pd.DataFrame, samples: pd.DataFrame) -> Nodes:
         prompts = samples.drop_duplicates(["model", "problem"])
         lengths = np.append(prompts["num_prompt_tokens"].to_numpy(np.float64), np.nan)
+        is_scored = traces["num_scored_tokens"].notna()
+        is_new = ~traces.assign(is_scored=is_scored).duplicated([*FOREST, "is_scored"])
         return cls(
             model_N=traces["model"].astype(str).to_numpy(object),
             key_N=traces["key"].astype(str).to_numpy(object),
@@ -123,6 +127,7 @@ class Nodes:
             output_N=traces["num_output_tokens"].to_numpy(np.float64),
             scored_N=traces["num_scored_tokens"].to_numpy(np.float64),
             is_first_N=~traces.duplicated(FOREST).to_numpy(bool),
+            is_first_scored_N=(is_new & is_scored).to_numpy(bool),
         )
 
     @cached_property
@@ -147,8 +152,8 @@ class Nodes:
 
 
 def scoring_flops(nodes: Nodes, scorer: Architecture | None) -> FloatArray:
-    """FLOPs of every node's score, shape (N,): the prompt with the first of its forest, and of an answer what was not
-    read of an ancestor.
+    """FLOPs of every node's score, shape (N,): the prompt with the first of its forest that was scored, and of an
+    answer what was not read of an ancestor.
 
     Raises ValueError for scores without a scorer.
     """
@@ -164,7 +169,8 @@ def scoring_flops(nodes: Nodes, scorer: Architecture | None) -> FloatArray:
     above_N = np.where(nodes.parent_N >= 0, most_N[nodes.parent_N], 0.0)
     known_N = np.maximum(above_N, nodes.prompt_N)
     flops_N = np.where(is_scored_N, forward_flops(scorer, known_N + 1, read_N), 0.0)
-    return flops_N + np.where(nodes.is_first_N, forward_flops(scorer, 1, nodes.prompt_N), 0.0)
+    prompt_flops_N = forward_flops(scorer, 1, nodes.prompt_N)
+    return flops_N + np.where(nodes.is_first_scored_N, prompt_flops_N, 0.0)
 
 
 def _parents(traces: pd.DataFrame) -> IntArray:
