@@ -16,7 +16,7 @@ import pyarrow as pa
 from scaling_exp.grading import Grading
 from scaling_exp.schema import of_kind
 from scaling_exp.store import RunFolder
-from scaling_exp.tables import SAMPLES, Grades
+from scaling_exp.tables import Grades
 from scaling_exp.tasks import TASKS, Task
 from scaling_exp.types import Problem, UserError
 
@@ -95,7 +95,8 @@ def _graded_again(
         "is_correct": pa.array([each.is_correct for each in given]),
         "outcome": pa.array([each.outcome for each in given], pa.string()),
     }
-    return pa.table([columns.get(name, old[name]) for name in SAMPLES.names], SAMPLES)
+    # With the columns that it had when it was written, which may be fewer than a run has today.
+    return pa.table([columns.get(name, old[name]) for name in old.column_names], old.schema)
 
 
 def _num_different(old: pa.Table, new: pa.Table, name: str) -> int:

@@ -124,3 +124,12 @@ PUZZLES = {
     "prompt": {},
     "reader": {"kind": "expression"},
 }
+
+
+def test_a_table_of_before_a_column_was_added_is_graded_again(finished):
+    old = finished.read_table("samples").drop_columns(["step_scores", "token_scores"])
+    finished.write_table("samples", old)
+    done = regrade(finished, TASK)
+    after = finished.read_table("samples")
+    assert done.num_read_anew > 0
+    assert after.column_names == old.column_names
