@@ -215,3 +215,27 @@ def test_thinking_longer_has_a_slope(rng):
     assert row["scaling_gain_low"] < 2.0 < row["scaling_gain_high"]
     assert row["accuracy"] == pytest.approx(0.7, abs=0.03)
     assert "no strategy has several budgets" in asked(Forcing(), rows[0]).sentences[0]
+
+
+def test_thinking_of_unknown_length_has_no_slope(right_PS):
+    rows = [drawn(f"force_{at}", right_PS, tokens=np.nan) for at in range(2)]
+    assert "no strategy has several budgets" in asked(Forcing(), *rows).sentences[0]
+
+
+def test_halves_of_scores_without_answers_have_nothing_to_vote_with(right_PS, rng):
+    table = drawn("sampling", right_PS, rng.random(right_PS.shape)).drop(columns=["answer"])
+    one = attempts(table)
+    _, kept = halves(one, rng)
+    assert one.votes is None is kept.votes
+    assert {way.selector for way in ways(kept)} == {"best_of", "weighted_voting"}
+
+
+def test_ten_thousand_samples_for_a_verifier_are_as_exact_as_few():
+    """A verifier that accepts all draws by lot; one that never errs is an oracle."""
+    counts = np.array([0, 3, 5_000, 10_000])
+    of_all = np.full(4, 10_000)
+    ks = [1, 100, 10_000]
+    by_lot = verified_at_k(counts, of_all, ks, 1.0, 0.0)
+    assert by_lot == pytest.approx(np.repeat(counts[:, None] / 10_000, 3, axis=1), abs=1e-9)
+    oracle = verified_at_k(counts, of_all, ks, 1.0, 1.0)
+    assert oracle == pytest.approx(pass_at_k(counts, of_all, ks), abs=1e-9)

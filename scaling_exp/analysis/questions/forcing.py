@@ -80,7 +80,7 @@ def _families(attempts: Sequence[Attempts]) -> Iterator[tuple[str, str, list[Att
     found = [
         (one.facts.name, match[1], one)
         for one in attempts
-        if (match := FAMILY.fullmatch(one.strategy))
+        if (match := FAMILY.fullmatch(one.strategy)) and not np.isnan(one.output_tokens_P).any()
     ]
     found.sort(key=lambda each: each[:2])
     for (model, family), group in groupby(found, key=lambda each: each[:2]):

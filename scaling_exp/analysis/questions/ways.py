@@ -107,4 +107,5 @@ def _half_of_samples(one: Attempts, num_kept_P: IntArray, rng: np.random.Generat
     }
     mine = next(iter(scores.values()))
     votes = Votes.of(len(one.problems), mine.problem_S, mine.answer_S, mine.is_right_S)
-    return replace(_with_votes(one, votes), scores=scores)
+    halved = replace(_with_votes(one, votes), scores=scores)
+    return halved if one.votes else replace(halved, votes=None)
