@@ -334,7 +334,11 @@ def replay(
 
 def _token_scores(forest: Forest, leaf: Path) -> tuple[float, ...] | None:
     """What was told of each token of an answer, where it was asked for."""
-    nodes = [forest.nodes[leaf[:depth]] for depth in range(1, len(leaf) + 1)]
+    chain_of_leaf = [forest.nodes[leaf[:depth]] for depth in range(1, len(leaf) + 1)]
+    begun = chain_of_leaf[
+        -1
+    ].num_before  # what came before an answer that began anew is no part of it
+    nodes = [node for node in chain_of_leaf if node.num_before == begun]
     if not any(node.sampling.confidence for node in nodes):
         return None
     return tuple(chain.from_iterable(node.completion.scores for node in nodes))

@@ -1,5 +1,7 @@
 """Confidence: by hand on a few tokens, and what it chooses where it knows and where it does not."""
 
+import asyncio
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,9 @@ from scaling_exp.analysis import AnalysisSettings, Measured, analyse
 from scaling_exp.analysis.confidence import MEASURES, confidences
 from scaling_exp.analysis.estimators import Scores
 from scaling_exp.analysis.questions.confidence import Confidence, top
-from scaling_exp.types import Architecture, ModelFacts, Sampling
+from scaling_exp.generation import Forest
+from scaling_exp.tables import _token_scores
+from scaling_exp.types import Architecture, Completion, ModelFacts, Sampling
 
 MODEL = ModelFacts("m", Architecture(1000, 900, 800, 2, 4, 8), 1e6)
 
@@ -80,3 +84,23 @@ def test_confidence_that_knows_beats_a_vote_and_one_that_does_not_does_not(knows
 def test_no_more_likeliest_tokens_than_an_engine_tells():
     with pytest.raises(ValueError, match=r"sampling\.confidence is 21"):
         Sampling(max_tokens=1, confidence=21)
+
+
+def test_an_answer_that_began_anew_is_as_sure_as_its_own_tokens():
+    sampling = Sampling(max_tokens=2, confidence=5)
+
+    async def source(stream, samples):
+        told = (-float(len(stream.prefix)), 1.0)
+        return [Completion((7,), "stop", scores=told) for _ in samples]
+
+    forest = Forest((1, 2, 3), source, "0/m/p", lambda _: None)
+
+    async def revise():
+        await forest.extend((0,), sampling)
+        await forest.extend((0, 0), sampling, forced=(9,), begins_anew=True)
+        await forest.extend((0, 0, 0), sampling)
+
+    asyncio.run(revise())
+    assert _token_scores(forest, (0,)) == (-3.0, 1.0)
+    assert _token_scores(forest, (0, 0)) == (-5.0, 1.0)
+    assert _token_scores(forest, (0, 0, 0)) == (-5.0, 1.0, -6.0, 1.0)
