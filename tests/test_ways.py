@@ -13,9 +13,10 @@ from scaling_exp.analysis.cost import Pricing
 from scaling_exp.analysis.estimators import pass_at_k, verified_at_k
 from scaling_exp.analysis.questions.compute_optimal import Chosen, ComputeOptimal, quantile_bins
 from scaling_exp.analysis.questions.forcing import Forcing
+from scaling_exp.analysis.questions.imperfect_verifier import ImperfectVerifier
 from scaling_exp.analysis.questions.strategies import Strategies
 from scaling_exp.analysis.questions.swarm import Swarm
-from scaling_exp.analysis.questions.ways import Way, halves, ways
+from scaling_exp.analysis.questions.ways import Way, all_halves, halves, ways
 from scaling_exp.types import Architecture, ModelFacts
 
 SHAPE = Architecture(1000, 900, 800, 2, 4, 8)
@@ -129,6 +130,29 @@ def test_where_nothing_is_to_be_gained_a_policy_does_not_claim_it(rng):
     plain = drawn("sampling", rng.random((NUM_PROBLEMS, NUM_SAMPLES)) < 0.5)
     table = asked(ComputeOptimal(), plain, *tables).tables["compute_optimal"]
     assert (table["gain_low"] <= 0).mean() > 0.8
+
+
+def test_strategies_of_the_same_draws_do_not_tell_each_other_what_is_easy(rng):
+    right_PS = rng.random((2 * NUM_PROBLEMS, NUM_SAMPLES)) < 0.5
+    plain, scored = (
+        drawn("sampling", right_PS),
+        drawn("best_of_n", right_PS, rng.random(right_PS.shape)),
+    )
+    table = asked(ComputeOptimal(num_budgets=3), plain, scored).tables["compute_optimal"]
+    assert (table["gain_low"] <= 0).all()
+    found = all_halves([attempts(plain), attempts(scored)], rng)
+    (rate_P, kept), (same_P, same) = found["sampling"], found["best_of_n"]
+    assert (rate_P == same_P).all()
+    assert (kept.votes, kept.scores) == (same.votes, {})
+    assert "last" in same.scores
+
+
+def test_a_verifier_tells_strategies_apart(right_PS):
+    answer = asked(ImperfectVerifier(), drawn("one", right_PS), drawn("two", right_PS))
+    assert [line.name for line in answer.plots[0].series] == ["m, one", "m, two"]
+    assert "m by one" in answer.sentences[0]
+    alone = asked(ImperfectVerifier(), drawn("one", right_PS))
+    assert [line.name for line in alone.plots[0].series] == ["m"]
 
 
 def test_a_better_strategy_beats_voting_at_equal_flops_and_a_worse_one_does_not(rng, right_PS):

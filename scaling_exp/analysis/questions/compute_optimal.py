@@ -20,7 +20,7 @@ from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.intervals import Estimate
 from scaling_exp.analysis.questions.asking import untold
-from scaling_exp.analysis.questions.ways import Way, halves, ways
+from scaling_exp.analysis.questions.ways import Way, all_halves, ways
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.words import points_valued, short
 
@@ -76,7 +76,7 @@ class ComputeOptimal:
         plain = [one for one in mine if one.kind == "exchangeable" and one.max_k > 1]
         if not plain or len(mine[0].problems) < self.num_bins * self.num_folds * MIN_PER_BIN:
             return
-        split = {one.strategy: halves(one, rng) for one in plain}
+        split = all_halves(plain, rng)
         most = max(plain, key=lambda one: (one.max_k, one.strategy))
         rate_P = split[most.strategy][0]
         kept: list[Attempts] = [

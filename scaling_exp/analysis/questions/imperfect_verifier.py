@@ -73,13 +73,14 @@ class ImperfectVerifier:
             }
 
     def _sentences(self, table: pd.DataFrame, drawn: list[Attempts]) -> Iterator[str]:
-        parts = []
+        parts, is_several = [], len({one.strategy for one in drawn}) > 1
         for one in drawn:
             is_own = (table["model"] == one.facts.name) & (table["strategy"] == one.strategy)
             own = table.loc[is_own.to_numpy(bool)]
             ends = [float(own["accuracy"].iloc[at]) for at in (0, -1)]
             vote = f", a vote {percent(float(plurality(one.votes).mean()))}" if one.votes else ""
-            parts.append(f"{one.facts.name} {percent(ends[0])} to {percent(ends[1])}{vote}")
+            name = f"{one.facts.name} by {one.strategy}" if is_several else one.facts.name
+            parts.append(f"{name} {percent(ends[0])} to {percent(ends[1])}{vote}")
         yield (
             f"A verifier that accepts {percent(self.completeness)} of right answers and"
             f" {percent(1 - self.soundness)} of wrong ones would take, from one sample to all, {'; '.join(parts)}."
@@ -87,16 +88,17 @@ class ImperfectVerifier:
 
 
 def _plot(table: pd.DataFrame) -> Plot:
+    is_several = len(set(table["strategy"])) > 1
     lines = [
         Series(
-            name=f"{model}",
+            name=f"{model}, {strategy}" if is_several else str(model),
             x=own["k"].tolist(),
             y=own["accuracy"].tolist(),
             low=own["accuracy_low"].tolist(),
             high=own["accuracy_high"].tolist(),
             model=str(model),
         )
-        for model, own in table.groupby("model", sort=False)
+        for (model, strategy), own in table.groupby(["model", "strategy"], sort=False)  # type: ignore[misc]
     ]
     return Plot(
         name="imperfect_verifier",

@@ -5,7 +5,7 @@ Axes: P problems, S samples, A answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,6 +71,34 @@ def _way(one: Attempts, selector: Selector, k_P: IntArray, accuracy_P: FloatArra
         flops_P=flops.prompt_P + k_P * flops.sample_P,
         tokens_P=tokens.prompt_P + k_P * tokens.sample_P,
     )
+
+
+def all_halves(
+    many: Sequence[Attempts], rng: np.random.Generator
+) -> dict[str, tuple[FloatArray, Attempts]]:
+    """`halves` of a model's strategies by their names; those that made the same draws keep the same half of them."""
+    found: dict[str, tuple[FloatArray, Attempts]] = {}
+    done: list[Attempts] = []
+    for one in sorted(many, key=lambda each: not each.scores):  # of scored ones samples are known
+        twin = next((each for each in done if _are_same_draws(one, each)), None)
+        if twin is None:
+            found[one.strategy] = halves(one, rng)
+        else:
+            rate_P, kept = found[twin.strategy]
+            assert kept.votes
+            mine = _with_votes(one, kept.votes)
+            scores = kept.scores if one.scores else {}
+            found[one.strategy] = rate_P, replace(mine, scores=scores)
+        done.append(one)
+    return found
+
+
+def _are_same_draws(one: Attempts, other: Attempts) -> bool:
+    """Whether two strategies gave the same answers to all problems, as those that draw the same samples do."""
+    if one.votes is None or other.votes is None or list(one.answers) != list(other.answers):
+        return False
+    columns = zip(vars(one.votes).values(), vars(other.votes).values(), strict=True)
+    return all(np.array_equal(mine, others) for mine, others in columns)
 
 
 def halves(one: Attempts, rng: np.random.Generator) -> tuple[FloatArray, Attempts]:
