@@ -112,6 +112,9 @@ def test_a_reward_model_reads_once_and_scores_every_mark():
     assert outcome.scores(Completion((), "stop", scores=(0.8,))) == (0.8,)
     assert outcome.scores(Completion((), "length")) == (0.0,)
     assert process.identity != outcome.identity
+    for each, numbers in ((process, (0.9, 0.1, 0.3)), (outcome, (0.8, 0.2))):
+        with pytest.raises(UserError, match=r"scorer\.num_labels is \d and .* gives \d numbers"):
+            each.scores(Completion((), "stop", scores=numbers))
     with pytest.raises(ValueError, match=r"below scorer\.num_labels"):
         Reward("anywhere", of="answer", num_labels=1, label=1)
     with pytest.raises(ValueError, match="say where a step ends"):

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from scaling_exp.scorers.reading import Asked, one_token_each
-from scaling_exp.types import Completion, Sampling, Tokens
+from scaling_exp.types import Completion, Sampling, Tokens, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,4 +52,11 @@ class Reward(Asked):
         return self.model.encode(texts[-1:], add_special_tokens=True)
 
     def scores(self, completion: Completion) -> Sequence[float]:
-        return completion.scores[self.label :: self.num_labels] or (0.0,)
+        told = completion.scores
+        num_steps, rest = divmod(len(told), self.num_labels)
+        if rest or (self.of == "answer" and num_steps > 1):
+            raise UserError(
+                f"scorer.num_labels is {self.num_labels} and {self.path} gives {len(told)} numbers: give it the number"
+                " of labels that it has"
+            )
+        return told[self.label :: self.num_labels] or (0.0,)
