@@ -241,8 +241,9 @@ def test_thinking_longer_has_a_slope(rng):
     assert "no strategy has several budgets" in asked(Forcing(), rows[0]).sentences[0]
 
 
-def test_thinking_of_unknown_length_has_no_slope(right_PS):
-    rows = [drawn(f"force_{at}", right_PS, tokens=np.nan) for at in range(2)]
+@pytest.mark.parametrize("tokens", [(np.nan, np.nan), (10, 10.1)])
+def test_lengths_that_are_unknown_or_differ_by_chance_have_no_slope(right_PS, tokens):
+    rows = [drawn(f"force_{at}", right_PS, tokens=each) for at, each in enumerate(tokens)]
     assert "no strategy has several budgets" in asked(Forcing(), *rows).sentences[0]
 
 

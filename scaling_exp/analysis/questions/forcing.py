@@ -76,7 +76,8 @@ class Forcing:
 
 
 def _families(attempts: Sequence[Attempts]) -> Iterator[tuple[str, str, list[Attempts]]]:
-    """Model, name and members of every family of two lengths or more."""
+    """Model, name and members of every family of lengths that differ by a token or more: budgets of a search differ by
+    chance only."""
     found = [
         (one.facts.name, match[1], one)
         for one in attempts
@@ -85,7 +86,8 @@ def _families(attempts: Sequence[Attempts]) -> Iterator[tuple[str, str, list[Att
     found.sort(key=lambda each: each[:2])
     for (model, family), group in groupby(found, key=lambda each: each[:2]):
         members = sorted((one for *_, one in group), key=lambda one: one.output_tokens_P.mean())
-        if len({float(one.output_tokens_P.mean()) for one in members}) > 1:
+        shortest, longest = (members[at].output_tokens_P.mean() for at in (0, -1))
+        if longest - shortest >= 1:
             yield model, family, members
 
 
