@@ -119,3 +119,8 @@ def test_a_reward_model_reads_once_and_scores_every_mark():
         Reward("anywhere", of="answer", num_labels=1, label=1)
     with pytest.raises(ValueError, match="say where a step ends"):
         Reward("anywhere", of="steps", num_labels=2, label=1)
+
+
+def test_what_a_model_said_may_hold_any_word():
+    (tokens,) = labels().prefixes(QUESTION, "12 + <unk> what")
+    assert tokens[-2:] == (73, 73)

@@ -239,14 +239,19 @@ class Model:
 
         Raises UserError when a prompt has words that the model does not know.
         """
-        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
+        encoded = self.encode_said(texts, add_special_tokens)
         unknown = self.tokenizer.token_to_id(str(getattr(self.tokenizer.model, "unk_token", "")))
-        for text, encoding in zip(texts, encodings, strict=True):
-            if unknown is not None and unknown in encoding.ids:
+        for text, tokens in zip(texts, encoded, strict=True):
+            if unknown is not None and unknown in tokens:
                 raise UserError(
                     f"model {self.name} does not know every word of the prompt {text!r}:"
                     " the task and the ladder do not match"
                 )
+        return encoded
+
+    def encode_said(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[Tokens]:
+        """Token ids of what a model said, which may hold words that this one does not know."""
+        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
         return [tuple(encoding.ids) for encoding in encodings]
 
     def prompts(self, problems: Sequence[Problem]) -> list[Tokens]:

@@ -45,7 +45,7 @@ class Labels(Asked):
     def prefixes(self, question: str, answer: str) -> Sequence[Tokens]:
         texts = self.reading.texts(question, answer)
         asked = texts if self.scored == "steps" else texts[-1:]
-        return self.model.encode(asked, add_special_tokens=True)
+        return self.model.encode_said(asked, add_special_tokens=True)
 
     def scores(self, completion: Completion) -> Sequence[float]:
         if not completion.scores:

@@ -49,7 +49,7 @@ class Reward(Asked):
 
     def prefixes(self, question: str, answer: str) -> Sequence[Tokens]:
         texts = self.reading.texts(question, answer)
-        return self.model.encode(texts[-1:], add_special_tokens=True)
+        return self.model.encode_said(texts[-1:], add_special_tokens=True)
 
     def scores(self, completion: Completion) -> Sequence[float]:
         told = completion.scores
