@@ -28,8 +28,9 @@ types: $(VENV)/.installed-dev ## pyright
 layers: $(VENV)/.installed-dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.installed-dev ## pytest, all of it
-	$(BIN)/python -m pytest
+unit: $(VENV)/.installed-dev ## pytest, all of it: what is quick side by side, then what starts engines, Ray and browsers
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m slow
 
 format: $(VENV)/.installed-dev ## rewrite the sources as ruff wants them
 	$(BIN)/ruff check --fix
