@@ -175,7 +175,7 @@ def jobs_of(surveyed: Survey) -> list[Job]:
             prompt=prompted.prompts[at],
             strategies=surveyed.strategies_to_draw(at),
             num_draws=max(1, int(surveyed.num_missing_P[at])),
-            num_known=int(surveyed.num_known_P[at]),
+            num_known=int(surveyed.num_known_P[at]) or int(surveyed.has_scorer),
             question=prompted.problems[at].prompt,
         )
         for at in surveyed.problems_to_draw

@@ -104,6 +104,8 @@ class Survey:
     num_missing_P: Ints
     lacks_P: Mapping[str, npt.NDArray[np.bool_]]
     """Per strategy, whether it misses draws of a problem."""
+    has_scorer: bool = False
+    """Whether there is one, whose pool may know answers to any problem from other strategies."""
 
     @property
     def model(self) -> Model:
@@ -156,7 +158,8 @@ def survey(
             num_missing_P += np.where(lacks_P[name], bound.num_below, 0)
         num_known_P += drawn.known(0, max(each.num_samples for each in named.values()))
         num_missing_P += drawn.missing(0, num_fixed) + beyond_P
-    return Survey(prompted, pool, num_known_P, num_missing_P, lacks_P)
+    has_scorer = scores is not None
+    return Survey(prompted, pool, num_known_P, num_missing_P, lacks_P, has_scorer)
 
 
 def _by_sampling(

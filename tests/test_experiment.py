@@ -266,6 +266,14 @@ def test_scores_of_samples_that_are_known_are_all_that_is_drawn(tmp_path):
     assert num_before < len(keys(tmp_path)) <= num_before + 2 * 6 * 4
 
 
+def test_scores_of_answers_that_another_sampling_gave_are_known(tmp_path):
+    for temperature in (1.0, 0.5):  # the engine gives the same answers at both
+        sampling = Sampling(max_tokens=8, temperature=temperature)
+        strategies = {"best_of": ParallelSampling(4, sampling, is_scored=True)}
+        run(scored(tmp_path, strategies=strategies), "command")
+    assert len(keys(tmp_path)) == len(set(keys(tmp_path)))
+
+
 def test_a_cluster_where_nobody_answers_is_told_at_once():
     with pytest.raises(UserError, match="no Ray answers there"):
         Cluster("127.0.0.1:1", None).connect()
