@@ -82,6 +82,10 @@ class Experiment:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise ValueError(f"name is {self.name!r}; use letters, digits, '.', '_' and '-'")
+        if self.scorer and self.scorer.model.name in {model.name for model in self.models}:
+            raise ValueError(
+                f"scorer.name is {self.scorer.model.name!r}, which is a model's; give it one of its own"
+            )
 
     @property
     def run_id(self) -> str:

@@ -105,7 +105,8 @@ class Worker:
         self.report = Report(mistake=report.mistake, bug=report.bug, death=report.death)
         draws, self.draws = self.draws, []
         report.draws, report.num_draws = encode(draws) if draws else b"", len(draws)
-        written = [each.completion for each in draws if each.fingerprint == self.model.fingerprint]
+        # By name: a model may be asked for scores of its own answers.
+        written = [each.completion for each in draws if each.model == self.model.name]
         report.num_scores = len(draws) - len(written)
         report.num_output_tokens = sum(each.num_output_tokens for each in written)
         report.num_wanted = max(0, self._lookahead() - self.num_queued)

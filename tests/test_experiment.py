@@ -251,6 +251,13 @@ def test_scores_are_drawn_once_kept_and_replayed(tmp_path):
     assert all(table.equals(before[name]) for name, table in tables(made).items())
 
 
+def test_a_scorer_has_a_name_of_its_own(tmp_path):
+    (model, *_) = scored(tmp_path).models
+    own = Labels(model.path, good="1", bad="0", name=model.name)
+    with pytest.raises(ValueError, match=r"scorer\.name is .*, which is a model's"):
+        scored(tmp_path, scorer=own)
+
+
 def test_scores_of_samples_that_are_known_are_all_that_is_drawn(tmp_path):
     plain = scored(tmp_path, strategies={"best_of": ParallelSampling(4, SAMPLED)}, scorer=None)
     run(plain, "command")
