@@ -241,6 +241,14 @@ def test_thinking_longer_has_a_slope(rng):
     assert "no strategy has several budgets" in asked(Forcing(), rows[0]).sentences[0]
 
 
+@pytest.mark.parametrize("question", [Strategies(), ComputeOptimal(num_bins=2)])
+def test_ways_of_unknown_cost_are_not_compared(right_PS, question):
+    tables = [drawn(name, right_PS, tokens=np.nan) for name in ("one", "two")]
+    answer = asked(question, *tables)
+    assert "cannot tell" in answer.sentences[0]
+    assert not answer.tables
+
+
 @pytest.mark.parametrize("tokens", [(np.nan, np.nan), (10, 10.1)])
 def test_lengths_that_are_unknown_or_differ_by_chance_have_no_slope(right_PS, tokens):
     rows = [drawn(f"force_{at}", right_PS, tokens=each) for at, each in enumerate(tokens)]

@@ -33,7 +33,9 @@ class Strategies:
     def __call__(self, study: Study) -> Answer:
         table = pd.DataFrame(row for model in _models(study) for row in _rows(study, model))
         if table.empty or len(set(table["strategy"])) < 2:
-            return untold("strategies", QUESTION, "fewer than two strategies were drawn")
+            return untold(
+                "strategies", QUESTION, "fewer than two strategies of known cost were drawn"
+            )
         return Answer(
             name="strategies",
             question=QUESTION,

@@ -47,7 +47,9 @@ class Way:
 
 
 def ways(one: Attempts) -> Iterator[Way]:
-    """All that a user could choose: an oracle knows the answer, so it is none."""
+    """All that a user could choose: an oracle knows the answer, so it is none. Nothing where FLOPs are not known."""
+    if np.isnan(cost_of(one, "voting", "inference_flops").sample_P).any():
+        return
     for selector in selectors(one):
         if selector == ORACLE:
             continue
