@@ -78,6 +78,7 @@ def test_a_scoring_asks_for_all_steps_at_once_and_says_what_it_read():
     [
         ({"template": "{question}"}, "must hold {answer} once"),
         ({"scored": "steps"}, "say where a step ends"),
+        ({"good": "0", "bad": "0"}, "must differ"),
         ({"step_end": "["}, "scorer.step_end is '\\['"),
     ],
 )

@@ -648,6 +648,7 @@ def test_impossible_searches_are_refused(kind, changed, message):
             "thinking.stop is text",
         ),
         (lambda: Judged(4, SAMPLED, 4, **JUDGED), "group_size is 4"),
+        (lambda: Judged(4, SAMPLED, 2, **{**JUDGED, "labels": ("A", "A", "B")}), "all differ"),
         (lambda: Judged(4, SAMPLED, 2, **{**JUDGED, "candidate": "{label}"}), "must hold {answer}"),
     ],
 )

@@ -29,6 +29,8 @@ class Labels(Asked):
     scored: Literal["answer", "steps"] = "answer"
 
     def __post_init__(self) -> None:
+        if self.good == self.bad:
+            raise ValueError(f"scorer.good and scorer.bad are both {self.good!r}; they must differ")
         if self.scored == "steps" and not self.step_end:
             raise ValueError("scorer.scored is steps; say where a step ends in scorer.step_end")
         super().__post_init__()

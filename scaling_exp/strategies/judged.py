@@ -31,7 +31,9 @@ class Judged:
 
     def __post_init__(self) -> None:
         check_sampled(self.num_samples, self.sampling)
-        if not 2 <= self.group_size <= len(set(self.labels)):
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels are {list(self.labels)}; they must all differ")
+        if not 2 <= self.group_size <= len(self.labels):
             raise ValueError(
                 f"group_size is {self.group_size}; it must be at least 2 and have a label each ({len(self.labels)})"
             )
