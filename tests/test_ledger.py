@@ -61,6 +61,17 @@ def test_a_chain_reads_its_forced_tokens_and_keeps_what_it_wrote() -> None:
     assert small["wasted"] == 0
 
 
+def test_a_chain_reads_and_writes_what_one_draw_of_its_length_does() -> None:
+    traces = traced(
+        ("steps", "0", False, 0, 5, "a"),
+        ("steps", "0.0", False, 0, 4, "b"),
+        ("steps", "0.0.0", True, 0, 6, "c"),
+    )
+    small = ledger(traces, sampled(("c", "1", False, 18)), MODELS).iloc[0]
+    assert small["prefill"] + small["decode"] == flops(1, 24)
+    assert small["cached"] == flops(1, 14) + flops(1, 18)
+
+
 def test_what_was_pruned_or_cut_off_without_an_answer_is_wasted() -> None:
     traces = traced(
         ("beam", "0", False, 0, 5, "a"),

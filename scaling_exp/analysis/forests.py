@@ -42,9 +42,8 @@ def forest_costs(
 
 def _generating(nodes: Nodes, facts: Mapping[str, ModelFacts]) -> FloatArray:
     """FLOPs of every node; those of the prompt with the first of its forest."""
-    prefix_N, parent_N = nodes.prefix_N, nodes.parent_N
-    fed_N = np.where(parent_N < 0, np.inf, (prefix_N + nodes.output_N)[parent_N] - 1)
-    first_new_N = np.minimum(fed_N, prefix_N - nodes.forced_N) + 1
+    prefix_N = nodes.prefix_N
+    first_new_N = np.minimum(nodes.fed_N, prefix_N - nodes.forced_N) + 1
     flops_N = np.zeros(len(prefix_N))
     for name, each in facts.items():
         mine, shape = nodes.model_N == name, each.architecture

@@ -50,7 +50,7 @@ def ledger(
     far as it was written, when no accepted answer goes through it, or when it was cut off before it
     had an answer. A draw that `scorer` was asked about was read by it once, without what it knew of
     an ancestor. How much of a prefix was cached was measured for the draws that end an answer; of
-    others, all that came before them in their forest was, and the prompt was not.
+    others, all that was read before them in their forest was, and the prompt was not.
     Raises ValueError for a column or a parent that is missing.
     """
     _check("traces", traces, TRACE_COLUMNS)
@@ -130,6 +130,14 @@ class Nodes:
             is_first_scored_N=(is_new & is_scored).to_numpy(bool),
         )
 
+    @property
+    def fed_N(self) -> FloatArray:
+        """Tokens that are read when a node's parent has ended: all but the last that it wrote; without end for the
+        prompt's children."""
+        return np.where(
+            self.parent_N < 0, np.inf, (self.prefix_N + self.output_N)[self.parent_N] - 1
+        )
+
     @cached_property
     def generations(self) -> list[IntArray]:
         """Rows of the prompts' children, then those of their children, and so on."""
@@ -196,17 +204,17 @@ def _rows_of(wanted: pd.DataFrame, table: pd.DataFrame, key: list[str]) -> IntAr
 
 def _draws(nodes: Nodes, samples: pd.DataFrame, scorer: Architecture | None) -> pd.DataFrame:
     """One row per draw of a model, with what was cached and whether it came to nothing."""
-    prefix_N = nodes.prefix_N
+    prefix_N, given_N = nodes.prefix_N, nodes.prefix_N - nodes.forced_N
     every = pd.DataFrame(
         {
             "model": nodes.model_N,
             "key": nodes.key_N,
             "is_answer": nodes.is_accepted_N,
             "is_used": nodes.is_used_N(),
-            "given": prefix_N - nodes.forced_N,
+            "given": given_N,
             "prefix": prefix_N,
             "end": prefix_N + nodes.output_N,
-            "cached": np.where(nodes.parent_N < 0, 0.0, prefix_N - nodes.forced_N),
+            "cached": np.where(nodes.parent_N < 0, 0.0, np.minimum(given_N, nodes.fed_N)),
             "scoring": scoring_flops(nodes, scorer),
         }
     )
