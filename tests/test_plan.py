@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from test_experiment import FirstTerm, experiment, no_report  # noqa: F401 - a fixture, used by name
+from test_experiment import FirstTerm, experiment, no_report, scored  # noqa: F401 - a fixture, used by name
 
 from scaling_exp.analysis.pricing import Pricing, Tariff
 from scaling_exp.analysis.significance import WORST_CASE, Criterion, paired
@@ -114,3 +114,11 @@ def test_what_is_paid_by_the_token_is_told_with_its_price(tmp_path):
     )
     assert line.endswith("(lab/m of 2026-06)")
     assert line[:40] in plan(made)
+
+
+def test_what_a_scorer_reads_is_said_to_come_on_top(tmp_path):
+    made = scored(tmp_path)
+    said = "What scorer reads to score answers is not counted and comes on top."
+    assert said in plan(made)
+    run(made, "command")
+    assert said not in plan(made)
