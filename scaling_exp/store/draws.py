@@ -23,7 +23,13 @@ import pyarrow as pa
 from scaling_exp.generation import Stream, path_name
 from scaling_exp.types import Completion, Path, Sampling, Tokens
 
-ADDED_LATER = {"stop": (), "max_thinking_tokens": None, "labels": (), "pooling": "", "confidence": 0}
+ADDED_LATER = {
+    "stop": (),
+    "max_thinking_tokens": None,
+    "labels": (),
+    "pooling": "",
+    "confidence": 0,
+}
 """Fields of `Sampling` that came after keys were made, at what changes nothing."""
 
 Known = dict[int, dict[int, Completion]]
