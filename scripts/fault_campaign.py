@@ -325,7 +325,7 @@ async def _simulated_run(
         dispatch = Dispatch(
             {model.name: model},
             replicas,
-            partial(with_known, {model.name: pool}, journal),
+            partial(with_known, {model.name: pool}, None, journal),
             journal.append,
             lambda _event: None,
         )

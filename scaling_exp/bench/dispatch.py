@@ -356,7 +356,8 @@ def measure_exchange(draws_per_job: int, num_calls: int = 2000) -> tuple[float, 
 def _seconds_per_exchange(num_jobs: int, draws_per_job: int, num_calls: int) -> float:
     num_draws = num_jobs * draws_per_job
     jobs = [_job(at, draws_per_job) for at in range(num_jobs)]
-    report = Report(encode(_draws(num_draws)), num_draws, 0, [job.problem for job in jobs])
+    finished = [job.problem for job in jobs]
+    report = Report(encode(_draws(num_draws)), num_draws, finished=finished)
     actor: Any = ray.remote(_Echo).remote(report)
 
     async def call(num: int) -> None:

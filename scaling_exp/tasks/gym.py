@@ -114,7 +114,8 @@ def make(generator: str, parameters: Mapping[str, Any]) -> Generator:
 def library() -> ModuleType:
     """reasoning-gym, imported. Raises UserError where it is not installed."""
     try:
-        import reasoning_gym  # a second that no other task needs
+        # A second that no other task needs, and an extra that need not be there.
+        import reasoning_gym  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         raise UserError(
             "reasoning-gym is not installed; get it with: pip install 'scaling-exp[gym]'"
@@ -130,7 +131,7 @@ def made_again(generator: str, parameters: str) -> Generator:
 
 def _part(part: Any) -> Any:
     """One generator of a composite one, with its weight and its parameters."""
-    from reasoning_gym.composite import DatasetSpec
+    from reasoning_gym.composite import DatasetSpec  # pyright: ignore[reportMissingImports]
 
     try:
         return DatasetSpec(**{"weight": 1.0, "config": {}, **part})
