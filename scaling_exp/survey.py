@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 
-from scaling_exp.generation import Bound, Forest, Strategy, Stream, grow
+from scaling_exp.generation import Bound, Strategy, Stream, grow
 from scaling_exp.models import Model
-from scaling_exp.scorers import ScorerModel, Scoring
-from scaling_exp.store import Index, Pool, Replay, known_by_root, stream_of
+from scaling_exp.planting import Ground
+from scaling_exp.scorers import ScorerModel
+from scaling_exp.store import Index, Known, Pool, Replay, known_by_root, stream_of
 from scaling_exp.tasks import Task
 from scaling_exp.types import Problem, Sampling, Tokens, UserError
 
@@ -137,29 +138,80 @@ def survey(
     scores: Scores | None = None,
 ) -> Survey:
     """Compare what strategies can ask for with what the pool has."""
-    replaying = _Replaying(prompted, pool, task, scores)
     index = pool.index()
+    wanted = [_Wanted.of(prompted, index, each) for each in _by_sampling(strategies)]
+    unsure = {name: unsure_P for each in wanted for name, unsure_P in each.unsure.items()}
+    ended = _ended_with_known(prompted, pool, strategies, task, scores, unsure)
     num_known_P = np.zeros(len(prompted.roots), np.int64)
     num_missing_P = np.zeros(len(prompted.roots), np.int64)
     lacks_P: dict[str, npt.NDArray[np.bool_]] = {}
-    for sampling, named in _by_sampling(strategies):
-        drawn = _Drawn(index, prompted.streams(sampling))
-        num_fixed = max((each.num_samples for each in named.values() if each.is_exact), default=0)
-        beyond_P = np.zeros(len(prompted.roots), np.int64)
-        for name, bound in named.items():
-            if bound.is_exact and not bound.is_scored:
-                lacks_P[name] = drawn.missing(0, bound.num_samples) > 0
-                continue
-            open_P = drawn.missing(num_fixed, bound.num_samples)
-            is_open_P = (open_P + bound.num_below > 0) | bound.is_scored
-            unsure_P = is_open_P & (drawn.known(0, bound.num_samples) > 0)
-            lacks_P[name] = is_open_P & ~replaying.needs_nothing(strategies[name], unsure_P)
-            beyond_P = np.maximum(beyond_P, np.where(lacks_P[name], open_P, 0))
-            num_missing_P += np.where(lacks_P[name], bound.num_below, 0)
-        num_known_P += drawn.known(0, max(each.num_samples for each in named.values()))
-        num_missing_P += drawn.missing(0, num_fixed) + beyond_P
+    for each in wanted:
+        lacks_P |= each.lacks(ended)
+        num_known_P += each.num_known_P
+        num_missing_P += each.num_missing(lacks_P)
     has_scorer = scores is not None
     return Survey(prompted, pool, num_known_P, num_missing_P, lacks_P, has_scorer)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What strategies of one sampling can ask for, by their names, and what is drawn of it."""
+
+    bounds: Mapping[str, Bound]
+    drawn: _Drawn
+
+    @classmethod
+    def of(
+        cls, prompted: Prompted, index: Index, asked: tuple[Sampling, Mapping[str, Bound]]
+    ) -> _Wanted:
+        sampling, bounds = asked
+        return cls(bounds, _Drawn(index, prompted.streams(sampling)))
+
+    @property
+    def num_fixed(self) -> int:
+        """Samples that are asked for whatever they hold."""
+        return max((each.num_samples for each in self.bounds.values() if each.is_exact), default=0)
+
+    @property
+    def num_known_P(self) -> Ints:
+        return self.drawn.known(0, max(each.num_samples for each in self.bounds.values()))
+
+    def num_open(self, bound: Bound) -> Ints:
+        """Samples beyond the fixed ones that are not drawn, (P,)."""
+        return self.drawn.missing(self.num_fixed, bound.num_samples)
+
+    def is_open(self, bound: Bound) -> npt.NDArray[np.bool_]:
+        """Whether counting does not show that a strategy has all it can ask for, (P,)."""
+        if bound.is_exact and not bound.is_scored:
+            return self.drawn.missing(0, bound.num_samples) > 0
+        return (self.num_open(bound) + bound.num_below > 0) | bound.is_scored
+
+    @cached_property
+    def unsure(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """By strategy that may end before it asked for all, problems of which something is drawn: only a replay can
+        tell."""
+        return {
+            name: self.is_open(bound) & (self.drawn.known(0, bound.num_samples) > 0)
+            for name, bound in self.bounds.items()
+            if bound.is_scored or not bound.is_exact
+        }
+
+    def lacks(self, ended: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, npt.NDArray[np.bool_]]:
+        """By strategy, whether it misses draws of a problem; `ended` are those of which a replay ended with what is
+        known."""
+        return {
+            name: self.is_open(bound) & ~ended[name] if name in ended else self.is_open(bound)
+            for name, bound in self.bounds.items()
+        }
+
+    def num_missing(self, lacks: Mapping[str, npt.NDArray[np.bool_]]) -> Ints:
+        """Most draws that are missing, (P,): samples are shared, what is below them is not."""
+        fixed_P = self.drawn.missing(0, self.num_fixed)
+        adaptive = {name: each for name, each in self.bounds.items() if name in self.unsure}
+        beyond = [np.where(lacks[name], self.num_open(each), 0) for name, each in adaptive.items()]
+        below = [np.where(lacks[name], each.num_below, 0) for name, each in adaptive.items()]
+        nothing_P = np.zeros_like(fixed_P)
+        return fixed_P + np.max([nothing_P, *beyond], axis=0) + np.sum([nothing_P, *below], axis=0)
 
 
 def _by_sampling(
@@ -187,54 +239,50 @@ class _Drawn:
         return max(0, last - first) - self.known(first, last)
 
 
-@dataclass(frozen=True)
-class _Replaying:
-    """Strategies run over what the pools hold."""
+def _ended_with_known(
+    prompted: Prompted,
+    pool: Pool,
+    strategies: Mapping[str, Strategy],
+    task: Task,
+    scores: Scores | None,
+    unsure: Mapping[str, npt.NDArray[np.bool_]],
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """By strategy, of its problems in `unsure`, those on which it ends with what is known. What is known of a problem
+    is read once for all strategies."""
+    ended = {name: np.zeros(len(prompted.roots), bool) for name in unsure}
+    every = list(unsure.values()) or [np.zeros(len(prompted.roots), bool)]
+    any_unsure = np.flatnonzero(np.any(every, axis=0))
+    pools = [pool, *([scores.pool] if scores else [])]
+    for start in range(0, len(any_unsure), PROBLEMS_PER_REPLAY):
+        chosen = any_unsure[start : start + PROBLEMS_PER_REPLAY].tolist()
+        roots = [prompted.roots[at] for at in chosen]
+        known = known_by_root([each.rows(roots) for each in pools])
+        ground = Ground.of(prompted.model, task, scores and scores.kind).remembering()
+        for name, unsure_P in unsure.items():
+            mine = [at for at in chosen if unsure_P[at]]
+            replays = _replay(prompted, ground, strategies[name], mine, pools, known)
+            ended[name][mine] = [not any(each.missing for each in asked) for asked in replays]
+    return ended
 
-    prompted: Prompted
-    pool: Pool
-    task: Task
-    scores: Scores | None
 
-    def needs_nothing(
-        self, strategy: Strategy, unsure_P: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.bool_]:
-        """Of the problems in `unsure_P`, those on which the strategy ends with what is known."""
-        needs_nothing_P = np.zeros(len(unsure_P), bool)
-        unsure = np.flatnonzero(unsure_P)
-        for start in range(0, len(unsure), PROBLEMS_PER_REPLAY):
-            chosen = unsure[start : start + PROBLEMS_PER_REPLAY].tolist()
-            needs_nothing_P[chosen] = [
-                not any(replay.missing for replay in replays)
-                for replays in self._replay(strategy, chosen)
-            ]
-        return needs_nothing_P
-
-    def _replay(self, strategy: Strategy, chosen: Sequence[int]) -> list[list[Replay]]:
-        """What was asked for of each problem: of the model, and of the scorer if there is one."""
-        model, roots = self.prompted.model, [self.prompted.roots[at] for at in chosen]
-        read = cache(lambda tokens: self.task.read(model.decode(tokens)))
-        encode = cache(lambda words: model.encode([words])[0])
-        pools = [self.pool, *([self.scores.pool] if self.scores else [])]
-        known = known_by_root([pool.rows(roots) for pool in pools])
-        replays, planted = [], []
-        for at, root in zip(chosen, roots, strict=True):
-            mine = [Replay(pool.fingerprint, known.get(root, {})) for pool in pools]
-            scoring = None
-            if self.scores:
-                question = self.prompted.problems[at].prompt
-                scoring = Scoring(self.scores.kind, mine[1], root, question, model.decode)
-            forest = Forest(
-                self.prompted.prompts[at],
-                mine[0],
-                root,
-                read,
-                model.stop_token_ids,
-                scoring,
-                encode,
-                model.decode,
-            )
-            replays.append(mine)
-            planted.append((strategy, forest))
-        grow(planted)
-        return replays
+def _replay(
+    prompted: Prompted,
+    ground: Ground,
+    strategy: Strategy,
+    chosen: Sequence[int],
+    pools: Sequence[Pool],
+    known: Mapping[str, Known],
+) -> list[list[Replay]]:
+    """What was asked for of each problem: of the model, and of the scorer if there is one."""
+    replays, planted = [], []
+    for at in chosen:
+        root = prompted.roots[at]
+        mine = [Replay(pool.fingerprint, known.get(root, {})) for pool in pools]
+        question = prompted.problems[at].prompt
+        scores = mine[1] if len(mine) > 1 else None
+        planted.append(
+            (strategy, ground.forest(prompted.prompts[at], root, question, mine[0], scores))
+        )
+        replays.append(mine)
+    grow(planted)
+    return replays

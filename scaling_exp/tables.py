@@ -10,7 +10,6 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import chain
 
 import numpy as np
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 
 from scaling_exp.generation import Forest, Score, Strategy, Stream, grow, path_name
 from scaling_exp.grading import NO_ANSWER, Grading
-from scaling_exp.scorers import Scoring
+from scaling_exp.planting import Ground
 from scaling_exp.store import (
     KNOWN_COLUMNS,
     Pool,
@@ -307,38 +306,33 @@ def replay(
 ) -> Replayed:
     """Grow every strategy's forest of some problems from the draws in the pool."""
     model = prompted.model
-    scored = scores and scores.pool.rows(prompted.roots, KNOWN_COLUMNS)
     draws = pool.rows(prompted.roots, REPLAYED)
-    scores_said, scores_rows = (
-        ([], {}) if scored is None else (completions(scored), _rows_by_root(scored))
-    )
-    text = cache(model.decode)
-    read = cache(lambda tokens: task.read(text(tokens)))
-    encode = cache(lambda words: model.encode([words])[0])
-    rows, said = _rows_by_root(draws), completions(draws)
+    located = _located(pool.fingerprint, draws)
+    said = scores and _located(scores.pool.fingerprint, scores.pool.rows(prompted.roots))
+    ground = Ground.of(model, task, scores and scores.kind).remembering()
     grown = []
     for problem, prompt, root in zip(
         prompted.problems, prompted.prompts, prompted.roots, strict=True
     ):
-        scoring = None
-        if scores:
-            asked = Located(scores.pool.fingerprint, scores_rows.get(root, {}), scores_said)
-            scoring = Scoring(scores.kind, asked, root, problem.prompt, text)
         for name in strategies:
-            source = Located(model.fingerprint, rows.get(root, {}), said)
-            forest = Forest(prompt, source, root, read, model.stop_token_ids, scoring, encode, text)
+            source = located(root)
+            forest = ground.forest(prompt, root, problem.prompt, source, said and said(root))
             grown.append(Grown(name, problem, forest, source.row_of))
     grow((strategies[each.strategy], each.forest) for each in grown)
-    return Replayed(model.name, draws, grown, text)
+    return Replayed(model.name, draws, grown, ground.text)
+
+
+def _located(fingerprint: str, draws: pa.Table) -> Callable[[str], Located]:
+    """The source of any root in a table of draws."""
+    rows, said = _rows_by_root(draws), completions(draws)
+    return lambda root: Located(fingerprint, rows.get(root, {}), said)
 
 
 def _token_scores(forest: Forest, leaf: Path) -> tuple[float, ...] | None:
     """What was told of each token of an answer, where it was asked for."""
-    chain_of_leaf = [forest.nodes[leaf[:depth]] for depth in range(1, len(leaf) + 1)]
-    begun = chain_of_leaf[
-        -1
-    ].num_before  # what came before an answer that began anew is no part of it
-    nodes = [node for node in chain_of_leaf if node.num_before == begun]
+    nodes = [forest.nodes[leaf[:depth]] for depth in range(1, len(leaf) + 1)]
+    # What came before an answer that began anew is no part of it.
+    nodes = [node for node in nodes if node.num_before == nodes[-1].num_before]
     if not any(node.sampling.confidence for node in nodes):
         return None
     return tuple(chain.from_iterable(node.completion.scores for node in nodes))

@@ -15,13 +15,14 @@ from typing import TypeVar
 
 from scaling_exp.dispatch import Job, ReplicaDied, Report, StartFailed
 from scaling_exp.engines import Counters, Engine, EngineConfig, EngineDied, RequestFailed
-from scaling_exp.generation import Forest, Strategy
+from scaling_exp.generation import Strategy
 from scaling_exp.models import Model
+from scaling_exp.planting import Ground
 from scaling_exp.runtime import Gate, run_all
-from scaling_exp.scorers import ScorerModel, Scoring
+from scaling_exp.scorers import ScorerModel
 from scaling_exp.store import Draw, Pooled, encode
 from scaling_exp.tasks import Task
-from scaling_exp.types import Tokens, UserError
+from scaling_exp.types import UserError
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ class Worker:
         self.work = work
         self.has_started = False
         self.scorer: Engine | None = None
+        self.scorer_gates: tuple[tuple[Model, Gate], ...] = ()
         self.running: asyncio.Future[None] | None = None
         self.changed = asyncio.Event()
 
@@ -61,11 +63,13 @@ class Worker:
         if self.work.scorer is not None and self.scorer is None:
             self.scorer = self.work.engine.start()
             await self.scorer.hold(self.work.scorer.model)
-            self.scorer_gate = Gate(self.scorer)
+            self.scorer_gates = ((self.work.scorer.model, Gate(self.scorer)),)
         await self.engine.hold(model)
         self.engine.counters = Counters(num_slots=self.engine.num_slots)
         self.model = model
         self.gate = Gate(self.engine)
+        self.gates = ((model, self.gate), *self.scorer_gates)
+        self.ground = Ground.of(model, self.work.task, self.work.scorer)
         self.jobs: deque[Job] = deque()
         self.num_open = self.num_queued = self.num_started = 0
         self.draws: list[Draw] = []
@@ -186,26 +190,13 @@ class Worker:
                 self.draws.append(draw)
 
         known = {stream: dict(samples) for stream, samples in job.known.items()}
-        pools = [Pooled(self.model.name, self.model.fingerprint, known, self.gate, record)]
-        scoring = None
-        if (kind := self.work.scorer) is not None:
-            pools.append(
-                Pooled(kind.model.name, kind.model.fingerprint, known, self.scorer_gate, record)
-            )
-            scoring = Scoring(kind, pools[1], job.root, job.question, self.model.decode)
-        end = self.model.stop_token_ids
+        pools = [
+            Pooled(model.name, model.fingerprint, known, gate, record) for model, gate in self.gates
+        ]
+        source, scores = pools[0], pools[1] if len(pools) > 1 else None
         first, *others = (
             self.work.strategies[name](
-                Forest(
-                    job.prompt,
-                    pools[0],
-                    job.root,
-                    self._read,
-                    end,
-                    scoring,
-                    self._encode,
-                    self.model.decode,
-                )
+                self.ground.forest(job.prompt, job.root, job.question, source, scores)
             )
             for name in job.strategies
         )
@@ -220,12 +211,6 @@ class Worker:
             await asyncio.gather(*beside, return_exceptions=True)
             for pooled in pools:
                 await pooled.cancel()
-
-    def _read(self, tokens: Tokens) -> str | None:
-        return self.work.task.read(self.model.decode(tokens))
-
-    def _encode(self, text: str) -> Tokens:
-        return self.model.encode([text])[0]
 
     async def close(self) -> None:
         """Drop what is open and end the engine."""

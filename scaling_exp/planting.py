@@ -1,0 +1,54 @@
+"""Planting: the forest of one problem, with all that it must know of a model, a task and a scorer to be grown.
+
+A worker that draws, a survey and the tables, which only replay, plant alike; what differs is where completions come
+from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+from scaling_exp.generation import Forest, Source
+from scaling_exp.models import Model
+from scaling_exp.scorers import ScorerModel, Scoring
+from scaling_exp.tasks import Task
+from scaling_exp.types import Tokens
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all forests of one model share: how its tokens read, the answers in them, and who scores."""
+
+    text: Callable[[Tokens], str]
+    read: Callable[[Tokens], str | None]
+    encode: Callable[[str], Tokens]
+    end_tokens: Tokens
+    scorer: ScorerModel | None
+
+    @classmethod
+    def of(cls, model: Model, task: Task, scorer: ScorerModel | None) -> Ground:
+        return cls(
+            text=model.decode,
+            read=lambda tokens: task.read(model.decode(tokens)),
+            encode=lambda words: model.encode([words])[0],
+            end_tokens=model.stop_token_ids,
+            scorer=scorer,
+        )
+
+    def remembering(self) -> Ground:
+        """The same, which reads everything once. It keeps all that it read, so it is for a few hundred problems."""
+        text, read, encode = cache(self.text), cache(self.read), cache(self.encode)
+        return replace(self, text=text, read=read, encode=encode)
+
+    def forest(
+        self, prompt: Tokens, root: str, question: str, source: Source, scores: Source | None
+    ) -> Forest:
+        """`question` is the prompt as the scorer reads it; `source` gives completions, `scores` those of the scorer."""
+        scoring = None
+        if self.scorer is not None and scores is not None:
+            scoring = Scoring(self.scorer, scores, root, question, self.text)
+        return Forest(
+            prompt, source, root, self.read, self.end_tokens, scoring, self.encode, self.text
+        )
