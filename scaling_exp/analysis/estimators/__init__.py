@@ -8,6 +8,7 @@ they were.
       fewvotes.py      all small k at once, as power series
       electorate.py    a random number of voters, and what it says about a fixed one
     scored.py      Scores: best-of-k (exact), weighted votes (random subsets with their error)
+    verifier.py    a verifier that errs                     exact
 
 How sure a mean over problems is, is for intervals.py; what the samples cost, for cost.py.
 """
@@ -16,6 +17,7 @@ from scaling_exp.analysis.estimators.arrays import BoolArray, Estimated, FloatAr
 from scaling_exp.analysis.estimators.coverage import pass_at_k
 from scaling_exp.analysis.estimators.majority import maj_at_k
 from scaling_exp.analysis.estimators.scored import (
+    Ballots,
     Scores,
     best_of_all,
     best_of_k,
@@ -27,6 +29,7 @@ from scaling_exp.analysis.estimators.votes import ABSTAINS, Votes, plurality, vo
 
 __all__ = [
     "ABSTAINS",
+    "Ballots",
     "BoolArray",
     "Estimated",
     "FloatArray",

@@ -98,7 +98,7 @@ def weighted_plurality(scores: Scores) -> FloatArray:
     """Probability that the answer with the largest sum of all scores is right, shape (P,); as `weighted_vote_at_k`."""
     ends = scores.num_samples_P.cumsum()
     rows = np.split(np.arange(ends[-1]), ends[:-1])
-    elected = [_Ballots.of(scores, each).elect(np.arange(len(each))[None]) for each in rows]
+    elected = [Ballots.of(scores, each).elect(np.arange(len(each))[None]) for each in rows]
     return np.concatenate(elected)
 
 
@@ -121,7 +121,7 @@ def weighted_vote_at_k(
     values_PK = np.zeros((len(ends), len(ks)))
     variances_PK = np.zeros_like(values_PK)
     for problem, rows in enumerate(np.split(np.arange(ends[-1]), ends[:-1])):
-        ballots = _Ballots.of(scores, rows)
+        ballots = Ballots.of(scores, rows)
         shuffled_BS = rng.permuted(np.tile(np.arange(len(rows)), (num_subsets, 1)), axis=1)
         for column, k in enumerate(ks):
             if comb(len(rows), k) <= max(num_subsets, len(rows) * (k == 1)):
@@ -143,15 +143,15 @@ def _variance(elected_B: FloatArray) -> float:
 
 
 @dataclass(frozen=True)
-class _Ballots:
-    """The scored samples of one problem, its answers numbered 0..A-1 and A for those that abstain."""
+class Ballots:
+    """The samples of one problem, each with a weight; its answers are numbered 0..A-1, and A is what abstains."""
 
     answer_S: IntArray
     score_S: FloatArray
     is_right_A: BoolArray
 
     @classmethod
-    def of(cls, scores: Scores, rows: IntArray) -> _Ballots:
+    def of(cls, scores: Scores, rows: IntArray) -> Ballots:
         code_S = 2 * scores.answer_S[rows] + scores.is_right_S[rows]
         parsed_S = scores.answer_S[rows] >= 0
         distinct, code_of_parsed = np.unique(code_S[parsed_S], return_inverse=True)

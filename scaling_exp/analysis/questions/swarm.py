@@ -17,7 +17,7 @@ import pandas as pd
 from scaling_exp.analysis.answers import Answer, Plot, Series
 from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.curves import accuracy_table, cost_of, shown_ks
-from scaling_exp.analysis.estimators import FloatArray, IntArray
+from scaling_exp.analysis.estimators import Ballots, FloatArray, IntArray
 from scaling_exp.analysis.questions.asking import CannotTell, answered
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.words import percent, short
@@ -93,11 +93,15 @@ def pooled_votes(
     for problem in range(num_problems):
         codes: dict[tuple[str, bool], int] = {}
         cast = [_codes(of_member[problem], codes) for of_member in ballots]
+        every_S = np.concatenate(cast)
+        answer_S = np.where(every_S < 0, len(codes), every_S)
         is_right_A = np.array([is_right for _, is_right in codes], bool)
-        shuffled = [rng.permuted(np.tile(each, (num_subsets, 1)), axis=1) for each in cast]
+        together = Ballots(answer_S, np.ones(len(answer_S)), is_right_A)
+        members_S = np.split(np.arange(len(answer_S)), np.cumsum([len(each) for each in cast])[:-1])
+        shuffled = [rng.permuted(np.tile(each, (num_subsets, 1)), axis=1) for each in members_S]
         for column, k in enumerate(ks):
             chosen_BS = np.concatenate([each[:, :k] for each in shuffled], axis=1)
-            values_PK[problem, column] = _elected(chosen_BS, is_right_A).mean()
+            values_PK[problem, column] = together.elect(chosen_BS).mean()
     return values_PK
 
 
@@ -122,16 +126,6 @@ def _codes(
         for answer, is_right, _ in ballots
     ]
     return np.repeat(cast, [number for *_, number in ballots])
-
-
-def _elected(chosen_BS: IntArray, is_right_A: np.ndarray) -> FloatArray:
-    """Share of right answers among the tied leaders of every subset, (B,)."""
-    num_subsets, num_answers = len(chosen_BS), len(is_right_A) + 1
-    cells = np.arange(num_subsets)[:, None] * num_answers + chosen_BS + 1
-    counts_BA = np.bincount(cells.ravel(), minlength=num_subsets * num_answers)
-    counts_BA = counts_BA.reshape(num_subsets, num_answers)[:, 1:]
-    leads_BA = (counts_BA == counts_BA.max(axis=1, initial=1, keepdims=True)) & (counts_BA > 0)
-    return (leads_BA & is_right_A).sum(axis=1) / np.maximum(leads_BA.sum(axis=1), 1)
 
 
 def _rows(
