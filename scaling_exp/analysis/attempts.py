@@ -8,7 +8,7 @@ Axes: P problems (sorted by name, the same for every model), S samples (rows of 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
@@ -106,9 +106,8 @@ def fold(
     Raises ValueError for missing columns or values, a model without facts, facts without samples, a problem missing
     somewhere, and a sample that occurs twice.
     """
-    table = _Table.of(samples, SAMPLE_COLUMNS, models, pricing, seconds_per_output_token)
-    table = replace(table, confidence_window=confidence_window)
-    paid = {} if forests is None else _by_strategy(forests, table.problems)
+    terms = _Terms(pricing, seconds_per_output_token, scorer, forests, confidence_window)
+    table = _Table.of(samples, SAMPLE_COLUMNS, models, terms)
     sample_S = table.numbers("sample")
     kinds = _kinds(table, np.diff(np.append(table.starts, len(table.frame))), adaptive)
     is_repeated = np.diff(sample_S) == 0
@@ -116,21 +115,7 @@ def fold(
     if is_repeated.any():
         where = table.name(int(np.flatnonzero(is_repeated)[0]))
         raise ValueError(f"{where} is drawn twice with the same sample number")
-    return [_fold_samples(table.part(group), kinds, scorer, paid) for group in table.groups]
-
-
-def _by_strategy(
-    forests: pd.DataFrame, problems: Sequence[str]
-) -> dict[tuple[str, str], pd.DataFrame]:
-    """Rows of each (model, strategy), by problem. Raises KeyError when one lacks a problem."""
-    names = zip(forests["model"].astype(str), forests["strategy"].astype(str), strict=True)
-    every = forests.assign(forest=list(names))
-    return {
-        key: every.loc[(every["forest"] == key).to_numpy(bool)]
-        .set_index("problem")
-        .loc[[*problems]]
-        for key in set(every["forest"])
-    }
+    return [_fold_samples(table.part(group), kinds) for group in table.groups]
 
 
 def fold_counts(
@@ -138,7 +123,7 @@ def fold_counts(
 ) -> list[Attempts]:
     """As `fold`, from a table with one row per model, strategy and problem: `COUNT_COLUMNS`, and `TOKEN_COLUMNS`
     (means) where known. There are no answers, so there is nothing to vote with."""
-    table = _Table.of(counts, COUNT_COLUMNS, models, pricing, {})
+    table = _Table.of(counts, COUNT_COLUMNS, models, _Terms(pricing))
     if len(table.starts) < len(table.frame):
         twice = np.setdiff1d(np.arange(len(table.frame)), table.starts)
         raise ValueError(f"{table.name(int(twice[0]))} is counted twice")
@@ -147,6 +132,26 @@ def fold_counts(
         raise ValueError("a row has no sample, or more correct ones than samples")
     kinds = _kinds(table, num_samples, ())
     return [_fold_counts(table.part(group), kinds) for group in table.groups]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What is known beside a table of samples: the arguments of `fold` that have these names."""
+
+    pricing: Pricing
+    seconds_per_output_token: Mapping[str, float] = field(default_factory=dict)
+    scorer: ModelFacts | None = None
+    forests: pd.DataFrame | None = None
+    confidence_window: int = 1
+
+    def forests_of(self, model: str, strategy: str, problems: Sequence[str]) -> pd.DataFrame | None:
+        """What the forests of a strategy took, by problem; None where samples tell it. Raises KeyError when a problem
+        is lacking."""
+        if self.forests is None:
+            return None
+        is_mine = (self.forests["model"] == model) & (self.forests["strategy"] == strategy)
+        rows = self.forests.loc[is_mine.to_numpy(bool)]
+        return None if rows.empty else rows.set_index("problem").loc[[*problems]]
 
 
 @dataclass(frozen=True)
@@ -161,9 +166,7 @@ class _Table:
     clusters: tuple[str, ...] | None
     starts: IntArray
     groups: tuple[slice, ...]
-    pricing: Pricing
-    seconds_per_output_token: Mapping[str, float]
-    confidence_window: int = 0
+    terms: _Terms
 
     @classmethod
     def of(
@@ -171,8 +174,7 @@ class _Table:
         frame: pd.DataFrame,
         columns: Sequence[str],
         models: Sequence[ModelFacts],
-        pricing: Pricing,
-        seconds_per_output_token: Mapping[str, float],
+        terms: _Terms,
     ) -> _Table:
         _check_columns(frame, columns)
         facts = _check_models({str(name) for name in frame["model"].unique()}, models)
@@ -196,8 +198,7 @@ class _Table:
             else None,
             starts=starts,
             groups=tuple(slice(*pair) for pair in pairwise(bounds)),
-            pricing=pricing,
-            seconds_per_output_token=seconds_per_output_token,
+            terms=terms,
         )
         table._check_problems(keys_S[2])
         return table
@@ -248,37 +249,56 @@ class _Part:
             return np.full(len(self.rows), np.nan)
         return self.rows[name].to_numpy(np.float64)
 
+    @property
+    def seconds_per_output_token(self) -> float | None:
+        return self.table.terms.seconds_per_output_token.get(self.facts.name)
+
     def costs(
         self, problem_S: IntArray, prompt_P: FloatArray, output_S: FloatArray
     ) -> Mapping[str, QueryCost]:
-        seconds = self.table.seconds_per_output_token.get(self.facts.name)
+        """Of whole forests where samples do not tell it, else of the samples."""
+        terms = self.table.terms
+        forests = terms.forests_of(self.facts.name, self.strategy, self.table.problems)
+        if forests is not None:
+            return self._costs_of_forests(forests, prompt_P, np.bincount(problem_S))
         is_hosted = bool(self.facts.hosted_as)  # else it is our own cache, which no provider bills
         tokens = TokenCounts(
             prompt_P,
             problem_S,
             output_S,
             cached_S=self.column("num_cached_tokens") if is_hosted else None,
-            seconds_per_output_token=seconds,
+            seconds_per_output_token=self.seconds_per_output_token,
         )
-        return query_costs(self.facts, tokens, self.table.pricing)
+        return query_costs(self.facts, tokens, terms.pricing)
 
-    def costs_of_forests(
-        self, forest: pd.DataFrame, prompt_P: FloatArray, num_samples_P: IntArray
+    def scoring(
+        self, problem_S: IntArray, prompt_P: FloatArray, output_S: FloatArray
+    ) -> Mapping[str, QueryCost]:
+        """Of what a scorer read beside what `costs` has: of a forest it is in there."""
+        terms = self.table.terms
+        forests = terms.forests_of(self.facts.name, self.strategy, self.table.problems)
+        if terms.scorer is None or forests is not None:
+            return {}
+        return scoring_costs(
+            terms.scorer, TokenCounts(prompt_P, problem_S, output_S), terms.pricing
+        )
+
+    def _costs_of_forests(
+        self, forests: pd.DataFrame, prompt_P: FloatArray, num_samples_P: IntArray
     ) -> Mapping[str, QueryCost]:
         """Costs of which all samples of a problem together are what its whole forest took.
 
         What a forest reads from memory is not known, so it has no cost that follows from it.
         """
         reading_P = prefill_flops(self.facts.architecture, prompt_P)
-        total_P, written_P = (forest[name].to_numpy(np.float64) for name in FOREST_COLUMNS)
+        total_P, written_P = (forests[name].to_numpy(np.float64) for name in FOREST_COLUMNS)
         tokens = QueryCost(np.zeros_like(written_P), written_P / num_samples_P)
         costs = {
             "inference_flops": QueryCost(reading_P, (total_P - reading_P) / num_samples_P),
             "output_tokens": tokens,
         }
-        seconds = self.table.seconds_per_output_token.get(self.facts.name)
-        if seconds is not None:
-            costs["accelerator_seconds"] = tokens * seconds
+        if self.seconds_per_output_token is not None:
+            costs["accelerator_seconds"] = tokens * self.seconds_per_output_token
         return costs
 
     def sums(self, values_S: FloatArray) -> FloatArray:
@@ -286,12 +306,7 @@ class _Part:
         return np.add.reduceat(values_S, self.starts_P)
 
 
-def _fold_samples(
-    part: _Part,
-    kinds: dict[str, Kind],
-    scorer: ModelFacts | None,
-    paid: Mapping[tuple[str, str], pd.DataFrame],
-) -> Attempts:
+def _fold_samples(part: _Part, kinds: dict[str, Kind]) -> Attempts:
     num_samples_P = np.diff(np.append(part.starts_P, len(part.rows)))
     problem_S = np.repeat(np.arange(len(num_samples_P)), num_samples_P)
     is_right_S = part.rows["is_correct"].to_numpy(bool)
@@ -307,13 +322,7 @@ def _fold_samples(
     }
     prompt_S, output_S = (part.column(name) for name in TOKEN_COLUMNS)
     prompt_P = prompt_S[part.starts_P]
-    costs, scoring = part.costs(problem_S, prompt_P, output_S), {}
-    forest = paid.get((part.facts.name, part.strategy))
-    if forest is not None:
-        costs = part.costs_of_forests(forest, prompt_P, num_samples_P)
-    elif "last" in scores and scorer is not None:
-        tokens = TokenCounts(prompt_P, problem_S, output_S)
-        scoring = scoring_costs(scorer, tokens, part.table.pricing)
+    counted = (problem_S, prompt_P, output_S)
     return Attempts(
         facts=part.facts,
         strategy=part.strategy,
@@ -328,8 +337,8 @@ def _fold_samples(
         scores=scores,
         prompt_tokens_P=prompt_P,
         output_tokens_P=part.sums(output_S) / num_samples_P,
-        costs=costs,
-        scoring=scoring,
+        costs=part.costs(*counted),
+        scoring=part.scoring(*counted) if "last" in scores else {},
         truncated_share=float(part.column("truncated").mean()),
         unparsable_share=_unparsable_share(part, answer_S) if votes else float("nan"),
     )
@@ -343,7 +352,7 @@ def _scores(part: _Part) -> dict[str, FloatArray]:
 def _confidences(part: _Part) -> dict[str, FloatArray]:
     if TOKEN_SCORES not in part.rows or part.rows[TOKEN_SCORES].isna().to_numpy().any():
         return {}
-    window = part.table.confidence_window
+    window = part.table.terms.confidence_window
     measured = [
         tuple(confidences(np.asarray(each, np.float64), window).values())
         for each in part.rows[TOKEN_SCORES]
