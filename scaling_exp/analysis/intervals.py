@@ -21,8 +21,9 @@ Axes: R rows (1 + number of resamples), P problems, C clusters, N points, ... an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -39,6 +40,15 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    def columns(self, name: str) -> dict[str, float]:
+        """As columns of a table: `name`, with _low and _high."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+    @classmethod
+    def of_columns(cls, row: Mapping[Hashable, Any], name: str) -> Estimate:
+        """What `columns` made a row of."""
+        return cls(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,11 @@ class Resamples:
         """One number with its interval; undefined resamples (NaN) count as `undefined`, the
         estimate keeps its NaN."""
         low, high = self.interval(np.where(np.isnan(values_R), undefined, values_R))
+        return Estimate(float(values_R[0]), float(low), float(high))
+
+    def accuracy_estimate(self, values_R: FloatArray) -> Estimate:
+        """`estimate` of an accuracy that every resample has, with `accuracy_interval`."""
+        low, high = self.accuracy_interval(values_R)
         return Estimate(float(values_R[0]), float(low), float(high))
 
     def around(

@@ -138,19 +138,14 @@ def _row(
     means = study.resamples.means
     chosen_R, single_R = means(chosen.accuracy_P), means(single.accuracy_P)
     gain = study.resamples.estimate(chosen_R - single_R, np.nan)
-    low, high = study.resamples.accuracy_interval(chosen_R)
     return {
         "model": model,
         "budget": budget,
-        "accuracy": float(chosen_R[0]),
-        "accuracy_low": float(low),
-        "accuracy_high": float(high),
+        **study.resamples.accuracy_estimate(chosen_R).columns("accuracy"),
         "flops": float(chosen.flops_P.mean()),
         "single": float(single_R[0]),
         "single_flops": float(single.flops_P.mean()),
-        "gain": gain.value,
-        "gain_low": gain.low,
-        "gain_high": gain.high,
+        **gain.columns("gain"),
     }
 
 
@@ -163,7 +158,7 @@ def _sentences(table: pd.DataFrame) -> Iterator[str]:
     )
     for model, own in table.groupby("model", sort=False):
         top = own.loc[own["gain"].idxmax()]
-        gain = Estimate(*(float(top[name]) for name in ("gain", "gain_low", "gain_high")))
+        gain = Estimate.of_columns(top.to_dict(), "gain")
         yield f"{model}: at most {points_valued(gain)}, at {short(float(top['budget']))} FLOPs a query."
 
 

@@ -63,19 +63,14 @@ class Confidence:
         vote_R = study.resamples.means(plurality(one.votes))
         for measure, choice, accuracy_P in self._choices(one):
             accuracy_R = study.resamples.means(accuracy_P)
-            low, high = study.resamples.accuracy_interval(accuracy_R)
             gain = study.resamples.estimate(accuracy_R - vote_R, np.nan)
             yield {
                 "model": one.facts.name,
                 "strategy": one.strategy,
                 "measure": measure,
                 "choice": choice,
-                "accuracy": float(accuracy_R[0]),
-                "accuracy_low": float(low),
-                "accuracy_high": float(high),
-                "over_vote": gain.value,
-                "over_vote_low": gain.low,
-                "over_vote_high": gain.high,
+                **study.resamples.accuracy_estimate(accuracy_R).columns("accuracy"),
+                **gain.columns("over_vote"),
             }
 
     def _choices(self, one: Attempts) -> Iterator[tuple[str, str, FloatArray]]:
@@ -113,5 +108,5 @@ def _sentences(table: pd.DataFrame) -> Iterator[str]:
     )
     for model, own in table.groupby("model", sort=False):
         row = own.loc[own["over_vote"].idxmax()]
-        gain = Estimate(*(float(row[f"over_vote{end}"]) for end in ("", "_low", "_high")))
+        gain = Estimate.of_columns(row.to_dict(), "over_vote")
         yield f"{model}: the best is {row['choice']} by {row['measure']}, {points_valued(gain)} over the vote."

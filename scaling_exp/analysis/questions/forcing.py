@@ -70,8 +70,7 @@ class Forcing:
             "control_share": control(tokens_A, least_A, most_A),
         }
         for name, values_R in (("scaling_gain", 100 * slope_R), ("accuracy", best_R)):
-            found = study.resamples.estimate(values_R, np.nan)
-            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+            row |= study.resamples.estimate(values_R, np.nan).columns(name)
         return row
 
 
@@ -99,10 +98,7 @@ def _accuracies(study: Study, members: Sequence[Attempts]) -> np.ndarray:
 
 def _sentences(table: pd.DataFrame) -> Iterator[str]:
     for row in table.to_dict("records"):
-        gain, best = (
-            Estimate(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
-            for name in ("scaling_gain", "accuracy")
-        )
+        gain, best = (Estimate.of_columns(row, name) for name in ("scaling_gain", "accuracy"))
         yield (
             f"{row['model']}, {row['strategy']}: a hundred tokens more, from {row['least_tokens']:.0f} to"
             f" {row['most_tokens']:.0f} of an attempt, change its accuracy by {points_valued(gain)} on average; at"

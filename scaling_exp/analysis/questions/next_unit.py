@@ -72,10 +72,6 @@ def _table(rates: Mapping[str, MarginalRate]) -> pd.DataFrame:
         row: dict[str, str | float] = {"selector": selector}
         for name in ("pretraining_gain", "inference_gain", "factor"):
             estimate: Estimate = getattr(rate, name)
-            row |= {
-                name: estimate.value,
-                f"{name}_low": estimate.low,
-                f"{name}_high": estimate.high,
-            }
+            row |= estimate.columns(name)
         rows.append(row | {"least_flops": rate.lowest, "most_flops": rate.highest})
     return pd.DataFrame(rows)

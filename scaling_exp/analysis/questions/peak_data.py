@@ -360,7 +360,7 @@ def _swap_row(gain: Gain, swap: Swap) -> dict[str, object]:
     }
     for name in ("k", "inference_ratio", "without_samples"):
         each: Estimate = getattr(swap, name)
-        row |= {name: each.value, f"{name}_low": each.low, f"{name}_high": each.high}
+        row |= each.columns(name)
     return row
 
 

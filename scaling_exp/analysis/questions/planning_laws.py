@@ -100,11 +100,7 @@ class PlanningLaw:
         """A row of a table: each quantity with _low and _high."""
         row: dict[str, object] = {"law": self.name}
         for name, estimate in self.estimates(plans).items():
-            row |= {
-                name: estimate.value,
-                f"{name}_low": estimate.low,
-                f"{name}_high": estimate.high,
-            }
+            row |= estimate.columns(name)
         return row | {"times_beyond_data": self.data.beyond(plans)}
 
     def numbers(self, plans: Plans) -> dict[str, object]:

@@ -250,18 +250,14 @@ def _swap_table(swaps: dict[str, list[Swap]]) -> pd.DataFrame:
             "cheap": swap.cheap.facts.name,
             "dear": swap.dear.facts.name,
             "share_reached": swap.share_reached,
-            **_columns("k", swap.k),
-            **_columns("price_ratio", swap.price_ratio),
-            **_columns("points_at_equal_price", swap.at_equal_price),
+            **swap.k.columns("k"),
+            **swap.price_ratio.columns("price_ratio"),
+            **swap.at_equal_price.columns("points_at_equal_price"),
         }
         for selector, each in swaps.items()
         for swap in each
     ]
     return pd.DataFrame(rows)
-
-
-def _columns(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def _plot(points: pd.DataFrame, axis: str) -> Plot:

@@ -285,7 +285,7 @@ def _row(found: StandIn, num_queries: Sequence[float]) -> dict[str, object]:
     totals = zip(num_queries, found.total_ratios, strict=True)
     ratios |= {f"total_ratio_{queries:.0e}_queries": each for queries, each in totals}
     for name, each in ratios.items():
-        row |= {name: each.value, f"{name}_low": each.low, f"{name}_high": each.high}
+        row |= each.columns(name)
     return row
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from scaling_exp.analysis.answers import Answer, Plot, Series
 from scaling_exp.analysis.curves import accuracy_table, cost_of
 from scaling_exp.analysis.estimators import FloatArray
+from scaling_exp.analysis.intervals import Estimate
 from scaling_exp.analysis.questions.asking import untold
 from scaling_exp.analysis.questions.ways import Way, ways
 from scaling_exp.analysis.study import Study
@@ -63,7 +64,6 @@ def _rows(study: Study, model: str) -> Iterator[dict[str, object]]:
     best = -1.0
     for way in every:
         accuracy_R = study.resamples.means(way.accuracy_P)
-        low, high = study.resamples.accuracy_interval(accuracy_R)
         is_frontier = accuracy_R[0] > best
         best = max(best, float(accuracy_R[0]))
         yield {
@@ -73,9 +73,7 @@ def _rows(study: Study, model: str) -> Iterator[dict[str, object]]:
             "k": way.k,
             "inference_flops": way.flops,
             "output_tokens": float(way.tokens_P.mean()),
-            "accuracy": float(accuracy_R[0]),
-            "accuracy_low": float(low),
-            "accuracy_high": float(high),
+            **study.resamples.accuracy_estimate(accuracy_R).columns("accuracy"),
             "is_frontier": is_frontier,
             **_difference(study, way, accuracy_R, voting),
         }
@@ -115,14 +113,13 @@ def _difference(
     study: Study, way: Way, accuracy_R: FloatArray, voting: _Voting | None
 ) -> dict[str, float]:
     """Accuracy minus that of voting at the same FLOPs, paired; NaN where it is not known."""
-    unknown: dict[str, float] = {f"gain_over_voting{end}": np.nan for end in ("", "_low", "_high")}
+    unknown = Estimate(np.nan, np.nan, np.nan).columns("gain_over_voting")
     if voting is None or (way.strategy, way.selector) == (voting.strategy, "voting"):
         return unknown
     gain_R = accuracy_R - voting.at(study.resamples.means(way.flops_P))
     if np.isnan(gain_R).any():
         return unknown
-    low, high = study.resamples.interval(gain_R)
-    return dict(zip(unknown, (float(gain_R[0]), float(low), float(high)), strict=True))
+    return study.resamples.estimate(gain_R, np.nan).columns("gain_over_voting")
 
 
 def _against_voting(table: pd.DataFrame) -> Iterator[str]:

@@ -145,22 +145,17 @@ def _rows(
         swarm_R, flops = means(swarm_PK[:, column]), _flops(members, k)
         at = max(0, int(np.searchsorted(rival_flops_K, flops, side="right")) - 1)
         gain = study.resamples.estimate(swarm_R - rival_RK[:, at], np.nan)
-        low, high = study.resamples.accuracy_interval(swarm_R)
         yield {
             "k": k,
             "inference_flops": flops,
             "pretraining_flops": pretraining,
-            "accuracy": float(swarm_R[0]),
-            "accuracy_low": float(low),
-            "accuracy_high": float(high),
+            **study.resamples.accuracy_estimate(swarm_R).columns("accuracy"),
             "rival": rival.facts.name,
             "rival_k": rival_ks[at],
             "rival_flops": rival_flops_K[at],
             "rival_pretraining_flops": rival.facts.pretraining_flops,
             "rival_accuracy": float(rival_RK[0, at]),
-            "gain": gain.value,
-            "gain_low": gain.low,
-            "gain_high": gain.high,
+            **gain.columns("gain"),
         }
 
 
