@@ -5,12 +5,11 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import SHIPPED
+from loopback import serving
 
 from scaling_exp.models import Model
 
@@ -46,29 +45,12 @@ def hub(repositories, branches, refused=None):
     """
     log = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            log.append((self.path, self.headers.get("Authorization")))
-            status, headers, content = response(self.path, repositories, branches, refused or {})
-            self.send_response(status)
-            for each in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(*each)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
+    def answer(path, headers):
+        log.append((path, headers.get("Authorization")))
+        return response(path, repositories, branches, refused or {})
 
-        do_HEAD = do_GET
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", log
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(answer) as url:
+        yield url, log
 
 
 def response(path, repositories, branches, refused):

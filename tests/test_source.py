@@ -7,14 +7,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loopback import serving
 
 from scaling_exp.tasks.files import read_rows
 from scaling_exp.tasks.sources import DataSet
@@ -160,28 +159,8 @@ def repository(folder: Path, shift: int = 0) -> dict[str, bytes]:
 def hub(commits: dict[str, dict[str, bytes]], branches: dict[str, str]):
     """A Hub with one data set, `lab/questions`, as far as downloads need one. Yields its address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            status, headers, content = response(self.path, commits, branches)
-            self.send_response(status)
-            for each in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(*each)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(lambda path, _headers: response(path, commits, branches)) as url:
+        yield url
 
 
 def response(
