@@ -291,6 +291,11 @@ class InProcess(_Holding):
         self._wake = asyncio.Event()
         self._driver = asyncio.ensure_future(self._drive())
 
+    @property
+    def core(self) -> Any:
+        """vLLM's LLMEngine, once a model is held."""
+        return self._engine
+
     async def hold(self, model: Model) -> None:
         """Load a model; one of the same shape as the last only exchanges the weights."""
         if self._can_swap(model):
