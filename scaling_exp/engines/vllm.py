@@ -136,6 +136,7 @@ class VLLM:
         thinking = model.thinking_tokens
         return {
             "model": self.folder_of(model),
+            "served_model_name": model.name,
             "skip_tokenizer_init": True,
             "dtype": model.dtype or self.dtype,
             "quantization": model.quantization,
@@ -423,6 +424,7 @@ class Async(_Holding):
         self._ids = count()
         self._num_open = 0
         self.last_step = 0.0
+        self.exports: list[Any] = []
         self._engine: Any = None
         self._capacity = Capacity(0, 0, 0)
 
@@ -435,6 +437,7 @@ class Async(_Holding):
             weights = {"weights_path": self.config.folder_of(model)}
             await self._engine.collective_rpc("reload_weights", kwargs=weights)
             await self._engine.reset_prefix_cache()
+            self._name_exports(model)
         else:
             await self.close()
             await asyncio.to_thread(self._load, model)
@@ -467,6 +470,7 @@ class Async(_Holding):
         if self._engine is not None:
             self._engine.shutdown()
             self._engine = None
+            self.exports.clear()
             gc.collect()
 
     def _load(self, model: Model) -> None:
@@ -478,9 +482,15 @@ class Async(_Holding):
         self._engine = AsyncLLM.from_engine_args(
             AsyncEngineArgs(**arguments),
             usage_context=UsageContext.LLM_CLASS,
-            stat_loggers=[_watch(self)],
+            stat_loggers=[_watch(self), *_exported(self)],
         )
         self._capacity = capacity(self._engine.vllm_config)
+
+    def _name_exports(self, model: Model) -> None:
+        """Let statistics go by the name of the model that was swapped in."""
+        self._engine.vllm_config.model_config.served_model_name = model.name
+        for export in self.exports:
+            export.label()
 
 
 def _watch(engine: Async) -> Any:
@@ -510,6 +520,47 @@ def _watch(engine: Async) -> Any:
             """Nothing to say."""
 
     return Watch
+
+
+PER_TOKEN = "vllm:inter_token_latency_seconds"
+"""The one statistic that takes a call for every token, 3 us in Ray; `request_time_per_output_token` has its mean."""
+
+
+def _exported(engine: Async) -> list[Any]:
+    """Inside of Ray, vLLM's logger of its own statistics to Ray's metrics port, as `ray_vllm_*`; nothing where there is
+    no such logger, or no Ray."""
+    import ray
+
+    if not ray.is_initialized():
+        return []
+    try:
+        from vllm.v1.metrics import ray_wrappers
+    except ImportError:
+        return []
+    # Without Ray Serve, whose replicas it can name too, vLLM would take Ray for missing.
+    ray_wrappers.ray_metrics = ray.util.metrics
+
+    class Histogram(ray_wrappers.RayHistogramWrapper):
+        def __init__(self, name: str, *arguments: Any, **named: Any) -> None:
+            super().__init__(name, *arguments, **named)
+            self._is_told = name != PER_TOKEN
+
+        def observe(self, value: float) -> None:
+            if self._is_told:
+                super().observe(value)
+
+    class Export(ray_wrappers.RayPrometheusStatLogger):
+        _histogram_cls = Histogram
+
+        def __init__(self, vllm_config: Any, engine_indexes: Any = None) -> None:
+            super().__init__(vllm_config, engine_indexes)
+            engine.exports.append(self)
+
+        def label(self) -> None:
+            """Make all metrics anew: each has the name of the model in its labels."""
+            super().__init__(self.vllm_config, self.engine_indexes)
+
+    return [Export]
 
 
 def _freeze() -> None:
@@ -585,7 +636,8 @@ def _sampling_params(sampling: Sampling, stop_token_ids: Tokens) -> SamplingPara
         thinking_token_budget=sampling.max_thinking_tokens,
         logprob_token_ids=list(sampling.labels) or None,
         logprobs=sampling.confidence or None,
-        flat_logprobs=bool(sampling.confidence),
+        prompt_logprobs=None if sampling.scored_from is None else 0,
+        flat_logprobs=bool(sampling.confidence) or sampling.scored_from is not None,
         detokenize=bool(sampling.stop),
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,  # ours is a copy already; vLLM's own deep copy costs 36 us a request
@@ -601,15 +653,23 @@ def completion(output: RequestOutput, counters: Counters, sampling: Sampling) ->
         tokens=tuple(generated.token_ids),
         finish_reason="length" if generated.finish_reason == "length" else "stop",
         num_cached_tokens=num_cached,
-        scores=_told(generated.logprobs, sampling),
+        scores=_told(output, sampling),
     )
 
 
-def _told(logprobs: Any, sampling: Sampling) -> tuple[float, ...]:
+def _told(output: RequestOutput, sampling: Sampling) -> tuple[float, ...]:
     """The numbers that were asked for beside the tokens."""
+    if sampling.scored_from is not None:
+        return _logprobs_of_prefix(output.prompt_logprobs, sampling.scored_from)
+    logprobs = output.outputs[0].logprobs
     if sampling.labels:
         return _logprobs_of_first(logprobs, sampling.labels)
     return _confidences(logprobs) if sampling.confidence else ()
+
+
+def _logprobs_of_prefix(logprobs: Any, first: int) -> tuple[float, ...]:
+    """Log-probabilities of the tokens that were read, from position `first` on."""
+    return tuple(logprobs.logprobs[at] for at in logprobs.start_indices[first:])
 
 
 def _confidences(logprobs: Any) -> tuple[float, ...]:
