@@ -82,7 +82,11 @@ def experiment_from(node: DictConfig) -> Experiment:
     with _telling_mistakes():
         parts = _parts(config)
         ladder = of_kind(LADDERS, config["ladder"], "ladder")
-        return Experiment(models=as_drawn(ladder.rungs(), parts["engine"]), config=config, **parts)
+        models = as_drawn(ladder.rungs(), parts["engine"])
+        if isinstance(parts["engine"], VLLM):
+            samplings = [each.bound.sampling for each in parts["strategies"].values()]
+            parts["engine"].check_thinking(models, samplings)
+        return Experiment(models=models, config=config, **parts)
 
 
 @contextmanager

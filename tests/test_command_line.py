@@ -76,6 +76,10 @@ MISTAKES = {
     ),
     "strategy": (["run", QUICK, "strategies.sampling=5"], ["strategies.sampling.kind is missing"]),
     "too long": (["run", QUICK, "max_tokens=100000"], ["max_tokens", "100000"]),
+    "no end of thinking": (
+        ["run", QUICK, "+strategies.sampling.sampling.max_thinking_tokens=9"],
+        ["sampling.max_thinking_tokens is 9", "model 4K has no token", "leave it null"],
+    ),
     "ladder": (["run", QUICK, "ladder.path=nowhere"], ["nowhere"]),
     "override": (["run", QUICK, "seed=[1"], ["seed=[1"]),
     "report": (["report", "nowhere/quickstart-0"], ["nowhere/quickstart-0", "manifest.json"]),

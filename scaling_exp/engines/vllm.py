@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import count
+from itertools import count, product
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -120,6 +120,11 @@ class VLLM:
                     " engine.trust_remote_code=true, or leave the model out"
                 )
 
+    def check_thinking(self, models: Sequence[Model], samplings: Sequence[Sampling]) -> None:
+        """Raise UserError when thinking shall end in time, and a model has no token that ends it."""
+        for model, sampling in product(models, samplings):
+            check_thinking(model, sampling)
+
     def folder_of(self, model: Model) -> str:
         """Where the model's weights are on this machine; of one on the Hub, at its revision."""
         return str(model.take_weights(accept_code=self.trust_remote_code))
@@ -207,12 +212,17 @@ class _Holding:
             return _pooling_params(sampling)
         if sampling.stop and self._engine.output_processor.tokenizer is None:
             self._engine.output_processor.tokenizer = _stop_finder(self._model)
-        if sampling.max_thinking_tokens is not None and self._model.thinking_tokens is None:
-            raise UserError(
-                f"sampling.max_thinking_tokens is {sampling.max_thinking_tokens}, and model {self._model.name} has no"
-                " token of its own that ends its thinking, such as </think>: leave it null"
-            )
+        check_thinking(self._model, sampling)
         return sampling_params(sampling, seed, self._model.stop_token_ids)
+
+
+def check_thinking(model: Model, sampling: Sampling) -> None:
+    """Raise UserError when thinking shall end in time, and the model has no token that ends it."""
+    if sampling.max_thinking_tokens is not None and model.thinking_tokens is None:
+        raise UserError(
+            f"sampling.max_thinking_tokens is {sampling.max_thinking_tokens}, and model {model.name} has no"
+            " token of its own that ends its thinking, such as </think>: leave it null"
+        )
 
 
 def _stop_finder(model: Model) -> Any:
