@@ -44,6 +44,8 @@ class Sampling:
     one of each token, of those in `labels` only where there are any."""
     confidence: int = 0
     """How many of the likeliest tokens the confidence of each token is a mean over; 0: it is not told."""
+    scored_from: int | None = None
+    """Position in the prefix from which on the log-probability of each of its tokens is told; None: of none."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -61,6 +63,10 @@ class Sampling:
         if not 0 <= self.confidence <= MOST_LIKELIEST:
             raise ValueError(
                 f"sampling.confidence is {self.confidence}; it must be in 0 .. {MOST_LIKELIEST}"
+            )
+        if self.scored_from is not None and self.scored_from < 1:
+            raise ValueError(
+                f"sampling.scored_from is {self.scored_from}; it must be at least 1: nothing tells of the first token"
             )
         if self.max_thinking_tokens is not None and self.max_thinking_tokens < 0:
             raise ValueError(
@@ -96,7 +102,7 @@ class Completion:
     """Numbers that were asked for: the natural logarithm of the probability of each of `Sampling.labels`, or what
     `Sampling.pooling` gives; with `Sampling.confidence` two for each token in turn: its log-probability, and its
     confidence, minus the mean log-probability of the likeliest tokens in its place (Fu et al. 2025, arXiv 2508.15260,
-    eq. 2)."""
+    eq. 2); with `Sampling.scored_from` the log-probability of each token of the prefix from there on."""
 
     @property
     def num_output_tokens(self) -> int:

@@ -1,12 +1,17 @@
 """Scorers that are asked for a label: what they read, what a score means, and what is refused."""
 
 import asyncio
-from math import log
+from math import exp, log
 
 import pytest
 from conftest import SHIPPED
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.processors import TemplateProcessing
 
-from scaling_exp.scorers import Labels, Reward, Scoring
+from scaling_exp.engines.simulated import Simulated
+from scaling_exp.generation import Fresh
+from scaling_exp.scorers import Labels, Likelihood, Reward, Scoring
 from scaling_exp.types import Completion, Sampling, UserError
 
 QUESTION, ANSWER = "7 35 12 :", "12 + 35 = 47 + 7 = 54 , 35 *"
@@ -17,7 +22,7 @@ def labels(**settings):
 
 
 def read(scorer, answer=ANSWER):
-    return [scorer.model.decode(prefix) for prefix in scorer.prefixes(QUESTION, answer)]
+    return [scorer.model.decode(ask.prefix) for ask in scorer.asks(QUESTION, answer)]
 
 
 def test_a_whole_answer_is_one_question():
@@ -123,5 +128,73 @@ def test_a_reward_model_reads_once_and_scores_every_mark():
 
 
 def test_what_a_model_said_may_hold_any_word():
-    (tokens,) = labels().prefixes(QUESTION, "12 + <unk> what")
-    assert tokens[-2:] == (73, 73)
+    (ask,) = labels().asks(QUESTION, "12 + <unk> what")
+    assert ask.prefix[-2:] == (73, 73)
+
+
+def likelihood(**settings):
+    return Likelihood(str(SHIPPED / "4K-4.0M"), **{"step_end": r"[+]"} | settings)
+
+
+def scored_by(scorer, answer, likelihoods):
+    """What a scorer says of an answer whose engine tells these log-probabilities of what it reads."""
+
+    async def scoring():
+        respond = lambda _prefix, _seed: (1,)  # noqa: E731
+        engine = Simulated(1, 0.01, 0.0, respond, likelihoods=likelihoods).start()
+        (tokens,) = scorer.model.encode([answer])
+        score = Scoring(scorer, Fresh(engine), "root", QUESTION, scorer.model.decode)
+        said = await score(tokens)
+        await engine.close()
+        return said, engine.counters
+
+    return asyncio.run(scoring())
+
+
+def by_place(prefix):
+    return tuple(-0.1 * at for at in range(len(prefix)))
+
+
+def test_a_likelihood_is_of_the_tokens_of_the_answer_up_to_the_end_of_each_step():
+    """The question has 4 tokens, and the answer's two steps 2 and 3."""
+    said, counters = scored_by(likelihood(), "1 + 2 + 3", by_place)
+    assert said.steps == pytest.approx((exp(-0.45), exp(-0.55), exp(-0.6)))
+    assert said.num_tokens == counters.prompt_tokens == 9
+    assert counters.num_requests == 1
+    said, _ = scored_by(likelihood(of="sum"), "1 + 2 + 3", by_place)
+    assert said.steps == pytest.approx((exp(-0.9), exp(-2.2), exp(-3.0)))
+
+
+def test_likelihoods_are_probabilities_and_never_fail():
+    for logprob, score in ((0.0, 1.0), (-1000.0, 0.0)):
+        said, _ = scored_by(likelihood(), "1 + 2 + 3", lambda prefix: (logprob,) * len(prefix))  # noqa: B023
+        assert said.steps == (score,) * 3
+    said, _ = scored_by(likelihood(), "", by_place)
+    assert said == ((0.0,), 4)
+
+
+def test_what_decides_a_likelihood_is_its_identity():
+    kinds = [likelihood(), likelihood(of="sum"), likelihood(step_end=""), labels(step_end=r"[+]")]
+    assert len({repr(kind.identity) for kind in kinds}) == len(kinds)
+
+
+def test_a_token_that_reaches_over_the_end_of_a_step_is_part_of_it(tmp_path):
+    """The tokenizer is the scorer's own, begins every text with a token, and makes one token of `,b`."""
+    vocabulary = {token: at for at, token in enumerate(("<s>", "a", "b", ",", ",b"))}
+    tokenizer = Tokenizer(BPE(vocabulary, [(",", "b")]))
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    scorer = Likelihood(str(tmp_path), template="{question}{answer}", step_end=",")
+    ((prefix, sampling, scores),) = scorer.asks("ab", "a,ba")
+    assert prefix == (0, 1, 2, 1, 4, 1)
+    assert sampling == Sampling(max_tokens=1, temperature=0.0, scored_from=3)
+    told = scores(Completion((0,), "length", scores=(-1.0, -3.0, -5.0)))
+    assert told == pytest.approx((exp(-2), exp(-3)))
+    assert scores(Completion((), "length")) == (0.0,)
+
+
+def test_nothing_follows_the_answer_that_a_likelihood_is_of():
+    with pytest.raises(ValueError, match=r"nothing follows \{answer\}"):
+        likelihood(template="{question} {answer} .")
+    with pytest.raises(ValueError, match=r"sampling\.scored_from is 0"):
+        Sampling(max_tokens=1, scored_from=0)

@@ -10,7 +10,7 @@ from conftest import ROOT, SHIPPED
 
 from scaling_exp.engines import VLLM
 from scaling_exp.models import Model
-from scaling_exp.scorers import Labels, Reward
+from scaling_exp.scorers import Labels, Likelihood, Reward
 from scaling_exp.types import Sampling
 
 SETTINGS = yaml.safe_load((ROOT / "conf" / "engine" / "vllm_cpu.yaml").read_text())
@@ -100,18 +100,35 @@ def judge(path):
     return score
 
 
-async def asked(scorer, generator):
-    """What a scorer says beside an engine that draws in the same process."""
+def reader(path):
+    """What a language model gives to the steps of an answer, of which it is told where it begins."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(path).eval()
+
+    def score(tokens):
+        with torch.no_grad():
+            logprobs = torch.log_softmax(model(torch.tensor([tokens])).logits[0], dim=-1)
+        begin = len(QUESTION.split())
+        told = logprobs[range(begin - 1, len(tokens) - 1), tokens[begin:]]
+        ends = [at for at, word in enumerate(ANSWER.split(), start=1) if word in "+,"]
+        return [told[:end].mean().exp().item() for end in ends]
+
+    return score
+
+
+async def asked(model, asks, generator):
+    """What a model says as a scorer beside an engine that draws in the same process."""
     engines = [CPU.start(), CPU.start()]
     try:
-        for engine, model in zip(engines, (generator, scorer.model), strict=True):
-            await engine.hold(model)
+        for engine, held in zip(engines, (generator, model), strict=True):
+            await engine.hold(held)
         (prompt,) = generator.encode([QUESTION])
-        prefixes = scorer.prefixes(QUESTION, ANSWER)
         drawn = [engines[0](prompt, Sampling(max_tokens=38), seed) for seed in range(1, 20)]
-        scored = [engines[1](prefix, scorer.sampling, 0) for prefix in prefixes * 3]
+        scored = [engines[1](ask.prefix, ask.sampling, 0) for ask in asks]
         await asyncio.gather(*drawn)
-        return prefixes, await asyncio.gather(*scored), engines[1].counters
+        return await asyncio.gather(*scored), engines[1].counters
     finally:
         for engine in engines:
             await engine.close()
@@ -124,14 +141,21 @@ def test_scores_are_those_of_transformers(tmp_path):
     outcome, outcome_score = outcome_model(folders[0])
     process, process_score = process_model(folders[1])
     shipped = str(SHIPPED / "29K-4.0M")
-    scorers = [
-        (Labels(shipped, good="1", bad="0", step_end="[+,]", scored="steps"), judge(shipped)),
-        (Reward(outcome, of="answer", num_labels=1, label=0), outcome_score),
-        (Reward(process, of="steps", num_labels=2, label=1, **MARKED), process_score),
+    of_one_model = [
+        (
+            (Labels(shipped, good="1", bad="0", step_end="[+,]", scored="steps"), judge(shipped)),
+            (Likelihood(shipped, step_end="[+,]"), reader(shipped)),
+        ),
+        ((Reward(outcome, of="answer", num_labels=1, label=0), outcome_score),),
+        ((Reward(process, of="steps", num_labels=2, label=1, **MARKED), process_score),),
     ]
     generator = Model("112K", str(SHIPPED / "112K-4.0M"), 4_000_000)
-    for scorer, expected in scorers:
-        prefixes, completions, counters = asyncio.run(asked(scorer, generator))
-        for prefix, completion in zip(prefixes * 3, completions, strict=True):
-            assert scorer.scores(completion) == pytest.approx(expected(list(prefix)), abs=2e-3)
-        assert counters.prompt_tokens == 3 * sum(map(len, prefixes))
+    for scorers in of_one_model:
+        expected = [
+            (ask, score) for scorer, score in scorers for ask in scorer.asks(QUESTION, ANSWER) * 3
+        ]
+        asks = [ask for ask, _ in expected]
+        told, counters = asyncio.run(asked(scorers[0][0].model, asks, generator))
+        for (ask, score), completion in zip(expected, told, strict=True):
+            assert ask.scores(completion) == pytest.approx(score(list(ask.prefix)), abs=2e-3)
+        assert counters.prompt_tokens == sum(len(ask.prefix) for ask in asks)

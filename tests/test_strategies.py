@@ -17,7 +17,7 @@ from scaling_exp.engines.simulated import Distribution, Simulated
 from scaling_exp.generation import Forest, Fresh, Score
 from scaling_exp.generation import grow as grow_at_once
 from scaling_exp.schema import of_kind
-from scaling_exp.scorers import Scoring
+from scaling_exp.scorers import Ask, Scoring
 from scaling_exp.store import Pooled, Replay, stream_of
 from scaling_exp.strategies import (
     STRATEGIES,
@@ -204,8 +204,8 @@ class Reader:
 
     sampling = Sampling(max_tokens=1, temperature=0.0, labels=(11, 12))
 
-    def prefixes(self, _question, answer):
-        return [(5, *answer)]
+    def asks(self, _question, answer):
+        return [Ask((5, *answer), self.sampling, self.scores)]
 
     def scores(self, completion):
         return (1 + completion.scores[0] / 6 if completion.scores else 0.0,)

@@ -25,6 +25,8 @@ Respond = Callable[[Tokens, int], Tokens]
 """The completion of a prefix under a seed; always the same for the same two."""
 Judge = Callable[[Tokens, Tokens], tuple[float, ...]]
 """Log-probabilities of labels after a prefix."""
+Likelihoods = Callable[[Tokens], tuple[float, ...]]
+"""Log-probabilities of the tokens of a prefix."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Simulated:
     replicas: int | None = None
     judge: Judge | None = None
     """Log-probabilities of the labels that a draw asks for."""
+    likelihoods: Likelihoods | None = None
+    """Log-probabilities of the tokens of a prefix, for draws that ask for them."""
     pace: float = 0.0
 
     def __post_init__(self) -> None:
@@ -115,15 +119,17 @@ class SimulatedEngine:
 
     def __call__(self, prefix: Tokens, sampling: Sampling, seed: int) -> asyncio.Future[Completion]:
         tokens = self.config.respond(prefix, seed)
-        labels: tuple[float, ...] = ()
+        told: tuple[float, ...] = ()
         if sampling.labels and self.config.judge is not None:
-            labels = self.config.judge(prefix, sampling.labels)
+            told = self.config.judge(prefix, sampling.labels)
+        if sampling.scored_from is not None and self.config.likelihoods is not None:
+            told = self.config.likelihoods(prefix)[sampling.scored_from :]
         kept = tokens[: sampling.max_tokens]
         reason = "stop" if len(tokens) <= sampling.max_tokens else "length"
         done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._num_submitted += 1
         self._waiting.append(
-            _Request(prefix, Completion(kept, reason, scores=labels), done, self.clock)
+            _Request(prefix, Completion(kept, reason, scores=told), done, self.clock)
         )
         self._wake.set()
         return done

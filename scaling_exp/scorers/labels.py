@@ -12,12 +12,13 @@ from functools import cached_property
 from math import exp
 from typing import Literal
 
-from scaling_exp.scorers.reading import Asked, one_token_each
-from scaling_exp.types import Completion, Sampling, Tokens
+from scaling_exp.scorers.reading import AskedAtMarks, one_token_each
+from scaling_exp.scorers.scorer import Ask
+from scaling_exp.types import Completion, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels(Asked):
+class Labels(AskedAtMarks):
     """Score = p(good) / (p(good) + p(bad)), the probabilities that the next token is one of two words.
 
     How question and answer are put to it is told in `Asked`. With `scored` "answer" only the whole answer is asked
@@ -44,10 +45,11 @@ class Labels(Asked):
         labels = one_token_each(self.model, self.good, self.bad)
         return Sampling(max_tokens=1, temperature=0.0, labels=labels)
 
-    def prefixes(self, question: str, answer: str) -> Sequence[Tokens]:
+    def asks(self, question: str, answer: str) -> Sequence[Ask]:
         texts = self.reading.texts(question, answer)
         asked = texts if self.scored == "steps" else texts[-1:]
-        return self.model.encode_said(asked, add_special_tokens=True)
+        prefixes = self.model.encode_said(asked, add_special_tokens=True)
+        return [Ask(prefix, self.sampling, self.scores) for prefix in prefixes]
 
     def scores(self, completion: Completion) -> Sequence[float]:
         if not completion.scores:

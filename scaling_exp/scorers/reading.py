@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from scaling_exp.models import Model
 from scaling_exp.types import Tokens, UserError
@@ -18,8 +19,8 @@ class Reading:
 
     template: str
     step_end: str
-    mark: str
-    between: str
+    mark: str = ""
+    between: str = ""
 
     def __post_init__(self) -> None:
         for part in ("{question}", "{answer}"):
@@ -42,13 +43,23 @@ class Reading:
     def texts(self, question: str, answer: str) -> list[str]:
         """What is read to score each step: the answer up to and with it. Never empty."""
         marked = [f"{step}{self.mark}" for step in self.steps(answer)]
-        before, after = self.template.split("{answer}")
-        # Not with `format`: a question may hold braces.
-        start, end = (part.replace("{question}", question) for part in (before, after))
+        start, end = self._around(question)
         return [
             f"{start}{self.between.join(marked[:number])}{end}"
             for number in range(1, len(marked) + 1)
         ]
+
+    def whole(self, question: str, answer: str) -> tuple[str, int, list[int]]:
+        """Question and answer without marks, where in that the answer begins, and where each of its steps ends."""
+        start, end = self._around(question)
+        steps = self.steps(answer)
+        ends = accumulate(map(len, steps), initial=len(start))
+        return start + "".join(steps) + end, len(start), [*ends][1:]
+
+    def _around(self, question: str) -> tuple[str, str]:
+        """What stands before and after an answer. Not made with `format`: a question may hold braces."""
+        before, after = self.template.split("{answer}")
+        return before.replace("{question}", question), after.replace("{question}", question)
 
 
 @dataclass(frozen=True)
@@ -62,15 +73,13 @@ class Asked:
     pretraining_tokens: int | None = None
     template: str = "{question} {answer}"
     step_end: str = ""
-    mark: str = ""
-    between: str = ""
 
     def __post_init__(self) -> None:
         _ = self.reading
 
     @property
     def reading(self) -> Reading:
-        return Reading(self.template, self.step_end, self.mark, self.between)
+        return Reading(self.template, self.step_end)
 
     @cached_property
     def model(self) -> Model:
@@ -81,6 +90,18 @@ class Asked:
             revision=self.revision,
             dtype=self.dtype,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedAtMarks(Asked):
+    """One that is asked where marks stand."""
+
+    mark: str = ""
+    between: str = ""
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.template, self.step_end, self.mark, self.between)
 
 
 def one_token_each(model: Model, *words: str) -> Tokens:

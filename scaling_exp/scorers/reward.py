@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from scaling_exp.scorers.reading import Asked, one_token_each
-from scaling_exp.types import Completion, Sampling, Tokens, UserError
+from scaling_exp.scorers.reading import AskedAtMarks, one_token_each
+from scaling_exp.scorers.scorer import Ask
+from scaling_exp.types import Completion, Sampling, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reward(Asked):
+class Reward(AskedAtMarks):
     """Scores a whole answer (`of` "answer": an outcome reward model, a classifier), or every step of one in a single
     reading (`of` "steps": a process reward model, which scores its `mark`, one token).
 
@@ -47,9 +48,10 @@ class Reward(Asked):
         marks = one_token_each(self.model, self.mark)
         return Sampling(max_tokens=1, temperature=0.0, labels=marks, pooling="token_classify")
 
-    def prefixes(self, question: str, answer: str) -> Sequence[Tokens]:
+    def asks(self, question: str, answer: str) -> Sequence[Ask]:
         texts = self.reading.texts(question, answer)
-        return self.model.encode_said(texts[-1:], add_special_tokens=True)
+        (prefix,) = self.model.encode_said(texts[-1:], add_special_tokens=True)
+        return [Ask(prefix, self.sampling, self.scores)]
 
     def scores(self, completion: Completion) -> Sequence[float]:
         told = completion.scores

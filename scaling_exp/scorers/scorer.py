@@ -5,11 +5,20 @@ from __future__ import annotations
 from asyncio import gather
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scaling_exp.generation import Score, Source, Stream
 from scaling_exp.models import Model
 from scaling_exp.types import Completion, Sampling, Tokens
+
+
+class Ask(NamedTuple):
+    """One draw of a scorer's: what it is given, how it is asked (greedily, so that equal questions are one draw), and
+    what the completion means: a score for every step that is asked about; one where it is not drawn yet."""
+
+    prefix: Tokens
+    sampling: Sampling
+    scores: Callable[[Completion], Sequence[float]]
 
 
 class ScorerModel(Protocol):
@@ -23,17 +32,8 @@ class ScorerModel(Protocol):
         """All that decides a score, with a `repr` that tells it apart."""
         ...
 
-    @property
-    def sampling(self) -> Sampling:
-        """How it is asked; greedy, so that equal questions are one draw."""
-        ...
-
-    def prefixes(self, question: str, answer: str) -> Sequence[Tokens]:
-        """What it is given to score the steps of an answer, the last with the whole of it; never empty."""
-        ...
-
-    def scores(self, completion: Completion) -> Sequence[float]:
-        """What a completion means: a score for every step that was asked about; one where it is not drawn yet."""
+    def asks(self, question: str, answer: str) -> Sequence[Ask]:
+        """What tells the scores of an answer's steps, in their order, the last with the whole of it; never empty."""
         ...
 
 
@@ -49,8 +49,10 @@ class Scoring:
     """How the tokens of the model that answers read."""
 
     async def __call__(self, answer: Tokens) -> Score:
-        prefixes = self.kind.prefixes(self.question, self.text(answer))
-        streams = [Stream(self.root, (), prefix, self.kind.sampling) for prefix in prefixes]
-        asked = await gather(*(self.source(stream, (0,)) for stream in streams))
-        steps = [score for (said,) in asked for score in self.kind.scores(said)]
-        return Score(tuple(steps), len(prefixes[-1]))
+        asks = self.kind.asks(self.question, self.text(answer))
+        streams = [Stream(self.root, (), ask.prefix, ask.sampling) for ask in asks]
+        told = await gather(*(self.source(stream, (0,)) for stream in streams))
+        steps = [
+            score for ask, (said,) in zip(asks, told, strict=True) for score in ask.scores(said)
+        ]
+        return Score(tuple(steps), len(asks[-1].prefix))

@@ -29,6 +29,7 @@ ADDED_LATER = {
     "labels": (),
     "pooling": "",
     "confidence": 0,
+    "scored_from": None,
 }
 """Fields of `Sampling` that came after keys were made, at what changes nothing."""
 

@@ -103,6 +103,7 @@ def check_told(sampling: Sampling) -> None:
         "sampling.confidence": sampling.confidence > 0,
         "a score": bool(sampling.pooling),
         "the probability of a label": bool(sampling.labels),
+        "the likelihood of a text": sampling.scored_from is not None,
     }
     if wanted := [name for name, is_asked in asked.items() if is_asked]:
         raise UserError(
