@@ -11,10 +11,12 @@ import os
 import resource
 import signal
 import sys
+from asyncio import wrap_future
 from collections.abc import Sequence
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTime
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from pebble import ProcessExpired, ProcessPool
 from rich.progress import track
@@ -25,6 +27,8 @@ NO_ANSWER = Grade("unparsable", "no answer")
 SPARE_MIB = 2048
 """What a grading process may allocate beyond what it has when it starts."""
 PR_SET_PDEATHSIG = 1
+RIGHT_ANSWER = "the right answer"
+"""What a grader knows that compares with it."""
 FEW = 200
 """Slow answers that are graded without a progress bar."""
 
@@ -48,6 +52,11 @@ class Grader(Protocol):
         """Modules that `slow` needs, imported once for all processes."""
         ...
 
+    @property
+    def knows(self) -> str:
+        """What it must be told of a problem beside the question; empty where whoever answers could judge as well."""
+        ...
+
     def quick(self, problem: Problem, answer: str) -> Grade | None:
         """The grade where it is cheap and sure, whatever the answer is; None where `slow` must tell."""
         ...
@@ -63,6 +72,7 @@ class Quick:
 
     seconds: float = field(default=1.0, init=False)
     imports: tuple[str, ...] = field(default=(), init=False)
+    knows: ClassVar[str] = RIGHT_ANSWER
 
     def slow(self, problem: Problem, answer: str) -> Grade:
         raise AssertionError(f"{problem.name}: {answer!r} is always graded at once")
@@ -97,14 +107,36 @@ class Grading:
         slow = iter(self._grade_slowly(left) if left else ())
         return [next(slow) if grade is None else grade for grade in quick]
 
+    def start(self) -> None:
+        """Start the processes now, if the grader may need any: with the first answer it would take seconds."""
+        if not isinstance(self.grader, Quick):
+            self._processes().schedule(os.getpid)
+
+    async def grade_beside(self, problem: Problem, answer: str) -> Grade:
+        """The grade of one answer, for which nothing else that runs in the event loop waits once it is started."""
+        quick = self.grader.quick(problem, answer)
+        if quick is not None:
+            return quick
+        try:
+            return await wrap_future(self._schedule(problem, answer))
+        except (OutOfTime, ProcessExpired) as error:
+            return _ungraded(error, self.grader.seconds)
+
+    def stop(self) -> None:
+        """End the processes, whatever they do."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
     def _grade_slowly(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        seconds, pool = self.grader.seconds, self._processes()
-        futures = [
-            pool.schedule(_slow, (self.grader, problem, answer), timeout=seconds)
-            for problem, answer in answers
-        ]
+        futures = [self._schedule(problem, answer) for problem, answer in answers]
         shown = track(futures, "grading", transient=True, disable=len(futures) < FEW)
-        return [_result(future, seconds) for future in shown]
+        return [_result(future, self.grader.seconds) for future in shown]
+
+    def _schedule(self, problem: Problem, answer: str) -> Future[Grade]:
+        task = (self.grader, problem, answer)
+        return self._processes().schedule(_slow, task, timeout=self.grader.seconds)
 
     def _processes(self) -> ProcessPool:
         if self._pool is None:
@@ -117,10 +149,7 @@ class Grading:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
-            self._pool = None
+        self.stop()
 
 
 def _slow(grader: Grader, problem: Problem, answer: str) -> Grade:
@@ -130,13 +159,18 @@ def _slow(grader: Grader, problem: Problem, answer: str) -> Grade:
         return Grade("unparsable", f"the grader ended with {type(error).__name__}")
 
 
-def _result(future: Any, seconds: float) -> Grade:
+def _result(future: Future[Grade], seconds: float) -> Grade:
     try:
         return future.result()
-    except OutOfTime:
-        return Grade("unparsable", f"not graded in {seconds:g} s")
-    except ProcessExpired as error:
+    except (OutOfTime, ProcessExpired) as error:
+        return _ungraded(error, seconds)
+
+
+def _ungraded(error: OutOfTime | ProcessExpired, seconds: float) -> Grade:
+    """What becomes of an answer whose process was ended."""
+    if isinstance(error, ProcessExpired):
         return Grade("unparsable", f"the grader's process ended with {error.exitcode}")
+    return Grade("unparsable", f"not graded in {seconds:g} s")
 
 
 def _confine() -> None:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 from scaling_exp.grading import Quick
 from scaling_exp.tasks.expressions import parse
@@ -18,6 +19,7 @@ class CountdownGrader(Quick):
     once, with `must_use_all` exactly once. What it says its value is does not count."""
 
     must_use_all: bool = False
+    knows: ClassVar[str] = ""
 
     @property
     def version(self) -> str:

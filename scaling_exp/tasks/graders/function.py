@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path as FilePath
+from typing import ClassVar
 
+from scaling_exp.grading import RIGHT_ANSWER
 from scaling_exp.schema import unknown
 from scaling_exp.types import Grade, Problem, UserError
 
@@ -34,6 +36,7 @@ class FunctionGrader:
     name: str = "grade"
     seconds: float = 5.0
     imports: tuple[str, ...] = ()
+    knows: ClassVar[str] = RIGHT_ANSWER
 
     def __post_init__(self) -> None:
         if self.seconds <= 0:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from importlib.metadata import version as version_of
+from typing import ClassVar
 
+from scaling_exp.grading import RIGHT_ANSWER
 from scaling_exp.tasks.answers import MAX_CHARS, canonical, is_list, number, percentage
 from scaling_exp.types import Grade, Problem
 
@@ -36,6 +38,7 @@ class MathGrader:
 
     seconds: float = 5.0
     imports: tuple[str, ...] = field(default=("math_verify",), init=False)
+    knows: ClassVar[str] = RIGHT_ANSWER
 
     def __post_init__(self) -> None:
         if self.seconds <= 0:

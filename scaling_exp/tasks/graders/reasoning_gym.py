@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib.metadata import version as version_of
 from math import isclose
+from typing import ClassVar
 
+from scaling_exp.grading import RIGHT_ANSWER
 from scaling_exp.tasks import gym
 from scaling_exp.tasks.expressions import parse
 from scaling_exp.types import Grade, Problem, UserError
@@ -38,6 +40,7 @@ class ReasoningGymGrader:
 
     seconds: float = 10.0
     imports: tuple[str, ...] = field(default=("reasoning_gym",), init=False)
+    knows: ClassVar[str] = RIGHT_ANSWER
 
     def __post_init__(self) -> None:
         if self.seconds <= 0:
