@@ -65,6 +65,20 @@ class SetAside:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ScorerReport:
+    """What a worker's scorer did. `counters` and `full` are of the same moments as those of the model beside it."""
+
+    model: str
+    counters: Counters
+    full: Counters
+    facts: Mapping[str, object]
+    """What its engine says of itself."""
+    num_in_flight: int
+    load_seconds: float
+    """What it took of the time in which the model beside it was loaded: nothing where it was there already."""
+
+
 @dataclass(slots=True)
 class Report:
     """What a worker did since its last report, and what it could take.
@@ -92,6 +106,8 @@ class Report:
     full: Counters = field(default_factory=Counters)
     facts: Mapping[str, object] = field(default_factory=dict)
     """What the engine says of itself."""
+    scorer: ScorerReport | None = None
+    """None in a run that has none, or one without a model."""
     seconds: float = 0.0
     full_seconds: float = 0.0
     death: str = ""

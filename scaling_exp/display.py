@@ -1,13 +1,14 @@
 """What is seen while a run works: a bar per model on a terminal, a line every few seconds in a pipe.
 
-And what is kept of it: a record per model for the manifest, a row per replica and model for `engines.parquet`.
+And what is kept of it: a record per model for the manifest, a row per replica and model for `engines.parquet`; both of
+a scorer as of the models beside which it works.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -16,12 +17,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from scaling_exp.dispatch import Event, Report
+from scaling_exp.dispatch import Event, Report, ScorerReport
 from scaling_exp.engines import Counters
 from scaling_exp.tracking.pulse import Drawn
 
 LINE_SECONDS = 5.0
 BAR_SECONDS = 0.1
+GENERATOR, SCORER = "generator", "scorer"
+"""What a model does in a replica: of both there is a row in `engines.parquet`."""
 
 
 @dataclass(eq=False)
@@ -37,26 +40,60 @@ class Shift:
     ended: float | None = None
     num_draws: int = 0
     num_output_tokens: int = 0
+    num_scores: int = 0
     report: Report = field(default_factory=Report)
 
     def add(self, report: Report) -> None:
         self.report = report
         self.num_draws += report.num_draws - report.num_scores
+        self.num_scores += report.num_scores
         self.num_output_tokens += report.num_output_tokens
 
     @property
     def drain_seconds(self) -> float:
         return self.report.seconds - self.report.full_seconds
 
-    def row(self) -> dict[str, Any]:
-        counters, full = self.report.counters, self.report.full
-        return {
-            "replica": self.replica,
+    @property
+    def own_load_seconds(self) -> float:
+        """To load the model, without what its scorer took of that."""
+        scorer = self.report.scorer
+        return self.load_seconds - (scorer.load_seconds if scorer else 0.0)
+
+    @property
+    def busy_seconds(self) -> float:
+        """In which it worked, its scorer included; where both did at once, no more than there were."""
+        scorer = self.report.scorer
+        both = self.report.counters.busy_seconds + (scorer.counters.busy_seconds if scorer else 0.0)
+        return min(both, self.report.seconds)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Of the model, and of the scorer beside it if there is one."""
+        generator = {
             "model": self.model,
+            "role": GENERATOR,
             "num_draws": self.num_draws,
             "output_tokens": self.num_output_tokens,
             "start_seconds": self.start_seconds,
-            "load_seconds": self.load_seconds,
+            "load_seconds": self.own_load_seconds,
+        }
+        rows = [generator | self._engine_columns(self.report.counters, self.report.full)]
+        if scorer := self.report.scorer:
+            columns = self._engine_columns(scorer.counters, scorer.full)
+            rows.append(
+                columns
+                | {
+                    "model": scorer.model,
+                    "role": SCORER,
+                    "num_draws": self.num_scores,
+                    "load_seconds": scorer.load_seconds,
+                }
+            )
+        return rows
+
+    def _engine_columns(self, counters: Counters, full: Counters) -> dict[str, Any]:
+        return {
+            "replica": self.replica,
+            "prompt_tokens": counters.prompt_tokens,
             "wall_seconds": self.report.seconds,
             "busy_seconds": counters.busy_seconds,
             "drain_seconds": self.drain_seconds,
@@ -108,32 +145,86 @@ class Tally:
     def summary(self) -> dict[str, Any]:
         """For the manifest: what drawing from this model took, over all replicas that held it.
 
-        `full_occupancy` is that until each replica had admitted its last job, `drain_share` the share of the replicas'
-        time after that; `queue_wait_seconds` the mean wait of a request in the engine.
+        `scorer_share` is the share of their busy time that was that of a scorer beside it; for the rest see `_engines`.
         """
-        counters = reduce(add, (each.report.counters for each in self.shifts), Counters())
-        full = reduce(add, (each.report.full for each in self.shifts), Counters())
-        seconds = sum(each.report.seconds for each in self.shifts)
+        loads = [round(each.own_load_seconds, 2) for each in self.shifts]
         return {
             "num_draws": self.num_draws,
             "output_tokens": self.num_output_tokens,
             "wall_seconds": round(self.wall_seconds, 2),
             "tokens_per_second": round(self.tokens_per_second),
-            "occupancy": _rounded(counters.occupancy),
-            "full_occupancy": _rounded(full.occupancy),
-            "prefix_cache_hit_rate": _rounded(
-                _share(counters.cached_tokens, counters.prompt_tokens)
-            ),
-            "preemptions": _if_seen(counters, counters.num_preemptions),
-            "queue_wait_seconds": _rounded(_queue_wait(counters)),
-            "drain_share": _rounded(
-                _share(sum(each.drain_seconds for each in self.shifts), seconds)
-            ),
-            "load_seconds": max(
-                (round(each.load_seconds, 2) for each in self.shifts), default=None
-            ),
+            **_engines(self.shifts, [each.report for each in self.shifts]),
+            "scorer_share": _rounded(self.scorer_share),
+            "load_seconds": max(loads, default=None),
             "engine": dict(self.shifts[-1].report.facts) if self.shifts else {},
         }
+
+    @property
+    def scorer_share(self) -> float | None:
+        """Of the busy seconds of the replicas that held it, the part of the scorer; None where there is none."""
+        scorers = [each.report.scorer for each in self.shifts if each.report.scorer]
+        scoring = sum(each.counters.busy_seconds for each in scorers)
+        busy = scoring + sum(each.report.counters.busy_seconds for each in self.shifts)
+        return _share(scoring, busy) if scorers else None
+
+
+@dataclass(frozen=True)
+class ScorerTally:
+    """What the scorer has done so far beside all models."""
+
+    name: str
+    shifts: Sequence[Shift]
+    """In which it reported something."""
+
+    @property
+    def reports(self) -> list[ScorerReport]:
+        """The last of every shift."""
+        return [each.report.scorer for each in self.shifts if each.report.scorer]
+
+    @property
+    def num_scores(self) -> int:
+        return sum(each.num_scores for each in self.shifts)
+
+    @property
+    def counters(self) -> Counters:
+        return reduce(add, (each.counters for each in self.reports), Counters())
+
+    @property
+    def num_in_flight(self) -> int:
+        open_shifts = (each for each in self.shifts if each.ended is None)
+        return sum(each.report.scorer.num_in_flight for each in open_shifts if each.report.scorer)
+
+    def summary(self) -> dict[str, Any]:
+        """For the manifest; see `_engines`. It writes nothing that is read, so it has no output tokens."""
+        loads = [round(each.load_seconds, 2) for each in self.reports]
+        return {
+            "num_draws": self.num_scores,
+            **_engines(self.shifts, self.reports),
+            "load_seconds": max(loads, default=None),
+            "engine": dict(self.reports[-1].facts),
+        }
+
+
+def _engines(shifts: Sequence[Shift], reports: Sequence[Report | ScorerReport]) -> dict[str, Any]:
+    """What engines of one model did, by the report of each shift.
+
+    `full_occupancy` is that until each replica had admitted its last job, `busy_share` the share of its time in which
+    the engine worked, `drain_share` that after the last job; `queue_wait_seconds` the mean wait of a request in the
+    engine; `prompt_tokens` what was read, from the prefix cache or not.
+    """
+    counters = reduce(add, (each.counters for each in reports), Counters())
+    full = reduce(add, (each.full for each in reports), Counters())
+    seconds = sum(each.report.seconds for each in shifts)
+    return {
+        "prompt_tokens": counters.prompt_tokens,
+        "occupancy": _rounded(counters.occupancy),
+        "full_occupancy": _rounded(full.occupancy),
+        "prefix_cache_hit_rate": _rounded(_share(counters.cached_tokens, counters.prompt_tokens)),
+        "preemptions": _if_seen(counters, counters.num_preemptions),
+        "queue_wait_seconds": _rounded(_queue_wait(counters)),
+        "busy_share": _rounded(_share(counters.busy_seconds, seconds)),
+        "drain_share": _rounded(_share(sum(each.drain_seconds for each in shifts), seconds)),
+    }
 
 
 def _share(part: float, whole: float) -> float | None:
@@ -224,8 +315,15 @@ class Display:
                 print(f"note: {caveat}", file=sys.stderr)
 
     def engine_rows(self) -> list[dict[str, Any]]:
-        """For `engines.parquet`: one row for every time that a replica held a model."""
-        return [shift.row() for shift in self.shifts.values()]
+        """For `engines.parquet`: one row for every time that a replica held a model, and one for its scorer."""
+        return [row for shift in self.shifts.values() for row in shift.rows()]
+
+    @property
+    def scorer(self) -> ScorerTally | None:
+        """None before a scorer has reported, and in a run that has none."""
+        shifts = [each for each in self.shifts.values() if each.report.scorer]
+        names = [each.report.scorer.model for each in shifts if each.report.scorer]
+        return ScorerTally(names[0], shifts) if names else None
 
     @property
     def seconds(self) -> float:
@@ -251,12 +349,13 @@ class Display:
 
     @property
     def share_without_tokens(self) -> float | None:
-        """Share of the replicas' time in which they made no tokens: imports, loads, waiting for others to drain.
+        """Share of the replicas' time in which they made no tokens and no scores: imports, loads, waiting for others to
+        drain.
 
         None for an engine that does not know when it was busy.
         """
         shifts = self.shifts.values()
-        busy = sum(shift.report.counters.busy_seconds for shift in shifts)
+        busy = sum(shift.busy_seconds for shift in shifts)
         now = self._now()
         held = sum((now if each.ended is None else each.ended) - each.begun for each in shifts)
         return _rounded(1 - busy / held) if busy else None
@@ -272,8 +371,10 @@ class Display:
             self._progress.update(task, completed=tally.num_draws, state=self._state(tally))
 
     def _state(self, tally: Tally) -> str:
+        num_scores = sum(each.num_scores for each in tally.shifts)
+        scores = f" {num_scores:,} scores," if num_scores else ""
         return (
-            f"{tally.num_problems_finished}/{tally.num_problems} problems, {tally.num_draws:,} samples,"
+            f"{tally.num_problems_finished}/{tally.num_problems} problems, {tally.num_draws:,} samples,{scores}"
             f" {tally.tokens_per_second:,.0f} tok/s, {tally.num_in_flight} in flight"
         )
 

@@ -22,10 +22,10 @@ from types import TracebackType
 from typing import TypeVar
 
 from scaling_exp.dispatch import Event, Fault
-from scaling_exp.display import Display, Shift, Tally
+from scaling_exp.display import Display, ScorerTally, Shift, Tally
 from scaling_exp.engines import Counters
 from scaling_exp.spending import LimitReached, Limits, Spending, Spent
-from scaling_exp.state import JOB, Log, ModelState, Phase, ReplicaState, State
+from scaling_exp.state import JOB, Log, ModelState, Phase, ReplicaState, ScorerState, State
 from scaling_exp.store import RunFolder, StoreError
 from scaling_exp.types import UserError
 
@@ -77,6 +77,7 @@ class Recorder:
             limits=self.limits,
             spent=self.before,
             models=earlier.models if earlier else (),
+            scorer=earlier.scorer if earlier else None,
         )
         self._write()
         self.log("session_started", command=self.command, number=self._state.num_sessions)
@@ -193,6 +194,7 @@ class Recorder:
             tokens_per_second=self._rate(seconds, num_tokens),
             eta_seconds=_eta(models, seconds - (display.first_draw_seconds or seconds)),
             models=models,
+            scorer=display.scorer and _scorer_state(display.scorer, spending),
             replicas=tuple(_replica_state(each) for each in shifts if each.ended is None),
         )
         if seconds >= self._next_rate:
@@ -278,6 +280,18 @@ def _model_state(name: str, tally: Tally, spending: Spending, held_seconds: floa
         num_refused=tally.num_refused,
         flops=spending.flops_of(name),
         dollars=spending.dollars_of(name, held_seconds),
+    )
+
+
+def _scorer_state(tally: ScorerTally, spending: Spending) -> ScorerState:
+    counters = tally.counters
+    return ScorerState(
+        name=tally.name,
+        num_scores=tally.num_scores,
+        num_prompt_tokens=counters.prompt_tokens,
+        occupancy=counters.occupancy,
+        num_in_flight=tally.num_in_flight,
+        flops=spending.flops_of(tally.name),
     )
 
 

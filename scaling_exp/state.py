@@ -50,6 +50,19 @@ class ModelState:
 
 
 @dataclass(frozen=True)
+class ScorerState:
+    """What the scorer has done in the present session, beside all models."""
+
+    name: str
+    num_scores: int
+    num_prompt_tokens: int
+    """That it read, from the prefix cache or not."""
+    occupancy: float | None
+    num_in_flight: int
+    flops: float | None
+
+
+@dataclass(frozen=True)
 class ReplicaState:
     """One engine that holds a model now."""
 
@@ -88,6 +101,7 @@ class State:
     eta_seconds: float | None = None
     """Until all is drawn, at the mean speed of the session; at most."""
     models: tuple[ModelState, ...] = ()
+    scorer: ScorerState | None = None
     replicas: tuple[ReplicaState, ...] = ()
     faults: Mapping[str, int] = field(default_factory=dict)
     """Of the session, by kind."""

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling_exp.spending import dollars, duration
-from scaling_exp.state import State
+from scaling_exp.state import ScorerState, State
 from scaling_exp.store import RunFolder, Store, StoreError
 from scaling_exp.submission import ENDED, Job, JobState, target_of
 from scaling_exp.types import UserError
@@ -125,6 +125,8 @@ def detail(folder: RunFolder) -> RenderableType:
     parts: list[RenderableType] = [_headline(seen, state)]
     if state.models:
         parts.append(_models(seen, state))
+    if state.scorer is not None:
+        parts.append(_scorer(seen, state.scorer))
     if not seen.is_over and 0 < len(state.replicas) <= MAX_REPLICAS:
         parts.append(_replicas(state))
     parts.append(Text("\n".join(_facts(seen, state))))
@@ -158,6 +160,20 @@ def _models(seen: Seen, state: State) -> Table:
     table = _table("", "model", numbers=tuple(told))
     for name, *cells in zip((m.name for m in models), *told.values(), strict=True):
         table.add_row(name, *cells)
+    return table
+
+
+def _scorer(seen: Seen, scorer: ScorerState) -> Table:
+    columns = {
+        "scores": f"{scorer.num_scores:,}",
+        "tokens read": f"{scorer.num_prompt_tokens:,}",
+        "occupancy": _share(scorer.occupancy),
+        "in flight": "" if seen.is_over else f"{scorer.num_in_flight:,}",
+        "FLOPs": _flops(scorer.flops),
+    }
+    told = {name: cell for name, cell in columns.items() if cell}
+    table = _table("", "scorer", numbers=tuple(told))
+    table.add_row(scorer.name, *told.values())
     return table
 
 

@@ -82,8 +82,10 @@ ENGINES = pa.schema(
     [
         ("replica", pa.int32()),
         ("model", pa.string()),
+        ("role", pa.string()),
         ("num_draws", pa.int64()),
         ("output_tokens", pa.int64()),
+        ("prompt_tokens", pa.int64()),
         *((f"{name}_seconds", pa.float64()) for name in ("start", "load", "wall", "busy", "drain")),
         ("num_slots", pa.int32()),
         *((f"{name}occupancy", pa.float64()) for name in ("", "full_")),
@@ -92,7 +94,8 @@ ENGINES = pa.schema(
         ("queue_wait_seconds", pa.float64()),
     ]
 )
-"""One row for every time that a replica held a model."""
+"""One row for every time that a replica held a model (role "generator"), and one for the scorer that it held beside it
+("scorer"): their `wall_seconds` are the same seconds, and draws of a scorer are scores, without output tokens."""
 REPLAYED = (*KNOWN_COLUMNS, "seed", "key")
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from scaling_exp.dispatch import Job, ReplicaDied, Report, StartFailed
+from scaling_exp.dispatch import Job, ReplicaDied, Report, ScorerReport, StartFailed
 from scaling_exp.engines import Counters, Engine, EngineConfig, EngineDied, RequestFailed
 from scaling_exp.generation import Strategy
 from scaling_exp.models import Model
@@ -60,10 +60,7 @@ class Worker:
         if self.running is not None:
             self.running.cancel()
             await asyncio.wait([self.running])
-        if self.work.scorer is not None and self.scorer is None:
-            self.scorer = self.work.engine.start()
-            await self.scorer.hold(self.work.scorer.model)
-            self.scorer_gates = ((self.work.scorer.model, Gate(self.scorer)),)
+        await self._hold_scorer()
         await self.engine.hold(model)
         self.engine.counters = Counters(num_slots=self.engine.num_slots)
         self.model = model
@@ -79,6 +76,19 @@ class Worker:
         admitted = run_all(self._queued(), self._run, lambda job: job.num_draws, self.gate)
         self.running = asyncio.ensure_future(admitted)
         return self.gate.target
+
+    async def _hold_scorer(self) -> None:
+        """Load its model once; its counters begin anew with every model beside it."""
+        model = self.work.scorer and self.work.scorer.model
+        if model is None:
+            return
+        started = self.clock()
+        if self.scorer is None:
+            self.scorer = self.work.engine.start()
+            await self.scorer.hold(model)
+        self.scorer_load_seconds = self.clock() - started
+        self.scorer.counters = Counters(num_slots=self.scorer.num_slots)
+        self.scorer_gates = ((model, Gate(self.scorer)),)
 
     async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
         """Take jobs; report when it runs low, and after `seconds` at the latest."""
@@ -120,8 +130,22 @@ class Worker:
         report.facts = self.engine.facts
         report.counters, report.seconds = replace(self.engine.counters), self._seconds()
         report.full, report.full_seconds = self.full, self.full_seconds
+        report.scorer = self._scorer_report()
         self.num_started = 0
         return report
+
+    def _scorer_report(self) -> ScorerReport | None:
+        if self.scorer is None:
+            return None
+        ((model, gate),) = self.scorer_gates
+        return ScorerReport(
+            model.name,
+            counters=replace(self.scorer.counters),
+            full=self.scorer_full,
+            facts=self.scorer.facts,
+            num_in_flight=gate.num_in_flight,
+            load_seconds=self.scorer_load_seconds,
+        )
 
     def _lookahead(self) -> int:
         """Draws that the queue should hold: an engine full, or twice what was started since the last report."""
@@ -159,8 +183,10 @@ class Worker:
             yield job
 
     def _note_full(self) -> None:
-        """From now on the engine may only be draining."""
+        """From now on the engines may only be draining."""
         self.full, self.full_seconds = replace(self.engine.counters), self._seconds()
+        if self.scorer is not None:
+            self.scorer_full = replace(self.scorer.counters)
 
     def _seconds(self) -> float:
         return self.clock() - self.loaded_at
