@@ -82,8 +82,9 @@ def test_confidence_that_knows_beats_a_vote_and_one_that_does_not_does_not(knows
 
 
 def test_no_more_likeliest_tokens_than_an_engine_tells():
-    with pytest.raises(ValueError, match=r"sampling\.confidence is 21"):
-        Sampling(max_tokens=1, confidence=21)
+    for number in (21, -2):
+        with pytest.raises(ValueError, match=rf"sampling\.confidence is {number}"):
+            Sampling(max_tokens=1, confidence=number)
 
 
 def test_an_answer_that_began_anew_is_as_sure_as_its_own_tokens():

@@ -496,7 +496,7 @@ def test_a_server_that_repeats_one_sample_may_only_decode_greedily():
         (None, {"labels": (7, 8)}, "label is asked for, and servers are asked for text only"),
         (None, {"pooling": "classify"}, "a score is asked for"),
         (None, {"scored_from": 3}, "the likelihood of a text is asked for"),
-        (None, {"confidence": 20}, r"sampling\.confidence is asked for"),
+        (None, {"confidence": -1}, r"sampling\.confidence is asked for"),
     ],
 )
 def test_a_sampling_setting_that_would_be_ignored_is_refused(missing, change, complaint):

@@ -10,7 +10,7 @@ from conftest import ROOT, SHIPPED
 
 from scaling_exp.engines import VLLM
 from scaling_exp.models import Model
-from scaling_exp.scorers import Labels, Likelihood, Reward
+from scaling_exp.scorers import Ask, Labels, Likelihood, Reward
 from scaling_exp.types import Sampling
 
 SETTINGS = yaml.safe_load((ROOT / "conf" / "engine" / "vllm_cpu.yaml").read_text())
@@ -85,37 +85,43 @@ def process_model(folder):
     return beside_tokenizer(folder), score
 
 
-def judge(path):
-    """What a language model's next token says of two words."""
+def language_model(path):
+    """What a language model makes of tokens: log-probabilities of what could follow each, (T, V)."""
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(path).eval()
 
-    def score(tokens):
+    def logprobs_TV(tokens):
         with torch.no_grad():
-            logits = model(torch.tensor([tokens])).logits[0, -1]
-        return [torch.softmax(logits[[1, 0]], dim=0)[0].item()]
+            return torch.log_softmax(model(torch.tensor([tokens])).logits[0], dim=-1)
 
-    return score
+    return logprobs_TV
+
+
+def judge(path):
+    """What a language model's next token says of two words."""
+    follows = language_model(path)
+    return lambda tokens: [follows(tokens)[-1, [1, 0]].softmax(dim=0)[0].item()]
 
 
 def reader(path):
-    """What a language model gives to the steps of an answer, of which it is told where it begins."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(path).eval()
+    """How likely a language model finds the answer up to the end of each step."""
+    follows = language_model(path)
 
     def score(tokens):
-        with torch.no_grad():
-            logprobs = torch.log_softmax(model(torch.tensor([tokens])).logits[0], dim=-1)
         begin = len(QUESTION.split())
-        told = logprobs[range(begin - 1, len(tokens) - 1), tokens[begin:]]
+        told = follows(tokens)[range(begin - 1, len(tokens) - 1), tokens[begin:]]
         ends = [at for at, word in enumerate(ANSWER.split(), start=1) if word in "+,"]
         return [told[:end].mean().exp().item() for end in ends]
 
     return score
+
+
+def sure(path, number):
+    """How sure a language model is of its next token among so many of the likeliest."""
+    follows = language_model(path)
+    return lambda tokens: [-follows(tokens)[-1].topk(number).values.mean().item()]
 
 
 async def asked(model, asks, generator):
@@ -134,6 +140,15 @@ async def asked(model, asks, generator):
             await engine.close()
 
 
+def greedy(**settings):
+    return Sampling(max_tokens=1, temperature=0.0, **settings)
+
+
+def asks(scorer, score):
+    """Thrice what a scorer asks of the answer, with what should be told."""
+    return [(ask, score) for ask in scorer.asks(QUESTION, ANSWER) * 3]
+
+
 def test_scores_are_those_of_transformers(tmp_path):
     folders = [tmp_path / name for name in ("outcome", "process")]
     for folder in folders:
@@ -141,21 +156,27 @@ def test_scores_are_those_of_transformers(tmp_path):
     outcome, outcome_score = outcome_model(folders[0])
     process, process_score = process_model(folders[1])
     shipped = str(SHIPPED / "29K-4.0M")
+    labels = Labels(shipped, good="1", bad="0", step_end="[+,]", scored="steps")
+    outcome_head = Reward(outcome, of="answer", num_labels=1, label=0)
+    process_head = Reward(process, of="steps", num_labels=2, label=1, **MARKED)
+    (prefix,) = labels.model.encode([QUESTION])
+    confidences = [
+        (Ask(prefix, greedy(confidence=asked_for), lambda told: told.scores[1:]), number)
+        for asked_for, number in ((20, 20), (-1, labels.model.config["vocab_size"]))
+    ]
     of_one_model = [
         (
-            (Labels(shipped, good="1", bad="0", step_end="[+,]", scored="steps"), judge(shipped)),
-            (Likelihood(shipped, step_end="[+,]"), reader(shipped)),
+            labels.model,
+            *asks(labels, judge(shipped)),
+            *asks(Likelihood(shipped, step_end="[+,]"), reader(shipped)),
+            *((ask, sure(shipped, number)) for ask, number in confidences),
         ),
-        ((Reward(outcome, of="answer", num_labels=1, label=0), outcome_score),),
-        ((Reward(process, of="steps", num_labels=2, label=1, **MARKED), process_score),),
+        (outcome_head.model, *asks(outcome_head, outcome_score)),
+        (process_head.model, *asks(process_head, process_score)),
     ]
     generator = Model("112K", str(SHIPPED / "112K-4.0M"), 4_000_000)
-    for scorers in of_one_model:
-        expected = [
-            (ask, score) for scorer, score in scorers for ask in scorer.asks(QUESTION, ANSWER) * 3
-        ]
-        asks = [ask for ask, _ in expected]
-        told, counters = asyncio.run(asked(scorers[0][0].model, asks, generator))
-        for (ask, score), completion in zip(expected, told, strict=True):
+    for model, *cases in of_one_model:
+        told, counters = asyncio.run(asked(model, [ask for ask, _ in cases], generator))
+        for (ask, score), completion in zip(cases, told, strict=True):
             assert ask.scores(completion) == pytest.approx(score(list(ask.prefix)), abs=2e-3)
-        assert counters.prompt_tokens == sum(len(ask.prefix) for ask in asks)
+        assert counters.prompt_tokens == sum(len(ask.prefix) for ask, _ in cases)

@@ -29,7 +29,7 @@ from scaling_exp.engines.engine import (
     settled,
 )
 from scaling_exp.models import Model
-from scaling_exp.types import Completion, Sampling, Tokens, UserError
+from scaling_exp.types import WHOLE_VOCABULARY, Completion, Sampling, Tokens, UserError
 
 if TYPE_CHECKING:
     from vllm import PoolingParams, SamplingParams
@@ -148,6 +148,7 @@ class VLLM:
             "max_num_seqs": self.max_num_seqs,
             # Holds every prompt whole: on CPU a seeded request crashes under chunked prefill.
             "max_num_batched_tokens": self.max_num_batched_tokens,
+            "max_logprobs": WHOLE_VOCABULARY,  # a limit on what may be asked for, which takes nothing
             "gpu_memory_utilization": self.gpu_memory_utilization,
             "enforce_eager": self.enforce_eager,
             "enable_prefix_caching": self.enable_prefix_caching,

@@ -100,7 +100,7 @@ class Dialect(Protocol):
 def check_told(sampling: Sampling) -> None:
     """Raises UserError for numbers beside the text, of which servers are not asked."""
     asked = {
-        "sampling.confidence": sampling.confidence > 0,
+        "sampling.confidence": sampling.confidence != 0,
         "a score": bool(sampling.pooling),
         "the probability of a label": bool(sampling.labels),
         "the likelihood of a text": sampling.scored_from is not None,
