@@ -6,45 +6,40 @@ Counters are those of a session. `cluster/grafana-dashboard.json` draws them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ray.util.metrics import Counter, Gauge
 
 from scaling_exp.dispatch import Fault
-from scaling_exp.display import Display, Tally
+from scaling_exp.display import GENERATOR, SCORER, Display, Tally
+from scaling_exp.engines import Counters
 from scaling_exp.spending import Spending
 
 PERIOD_SECONDS = 2.0
 PREFIX = "scaling_exp_"
 
-Count = Callable[[Tally], float]
-
-
-def _of_engines(name: str) -> Count:
-    return lambda tally: sum(getattr(each.report.counters, name) for each in tally.shifts)
-
-
-COUNTERS: Mapping[str, tuple[str, Count]] = {
+OF_DRAWS: Mapping[str, tuple[str, Callable[[Tally], float]]] = {
     "draws": ("samples that came back", lambda tally: tally.num_draws),
     "output_tokens": ("tokens of these samples", lambda tally: tally.num_output_tokens),
     "problems": ("problems that are finished", lambda tally: tally.num_problems_finished),
     "refused": ("jobs that an engine refused", lambda tally: tally.num_refused),
-    "requests": ("requests that began in an engine", _of_engines("num_requests")),
-    "queue_seconds": ("sum of their waits in the engine", _of_engines("queue_seconds")),
-    "prompt_tokens": ("tokens of their prompts", _of_engines("prompt_tokens")),
-    "cached_tokens": ("of these, from the prefix cache", _of_engines("cached_tokens")),
-    "preemptions": ("requests that lost their KV cache", _of_engines("num_preemptions")),
-    "slot_steps": ("slots in use, summed over steps", _of_engines("slot_steps")),
+}
+"""Counters by model."""
+OF_ENGINES: Mapping[str, tuple[str, Callable[[Counters], float]]] = {
+    "requests": ("requests that began in an engine", lambda engine: engine.num_requests),
+    "queue_seconds": ("sum of their waits in the engine", lambda engine: engine.queue_seconds),
+    "prompt_tokens": ("tokens of their prompts", lambda engine: engine.prompt_tokens),
+    "cached_tokens": ("of these, from the prefix cache", lambda engine: engine.cached_tokens),
+    "preemptions": ("requests that lost their KV cache", lambda engine: engine.num_preemptions),
+    "slot_steps": ("slots in use, summed over steps", lambda engine: engine.slot_steps),
     "slots_offered": (
         "all slots, summed over steps",
-        lambda tally: sum(
-            each.report.counters.steps * each.report.counters.num_slots for each in tally.shifts
-        ),
+        lambda engine: engine.steps * engine.num_slots,
     ),
 }
-"""By model. Occupancy is the rate of slot_steps over that of slots_offered."""
-GAUGES: Mapping[str, tuple[str, Count]] = {
+"""Counters by model, the scorer's too. Occupancy is the rate of slot_steps over that of slots_offered."""
+GAUGES: Mapping[str, tuple[str, Callable[[Tally], float]]] = {
     "in_flight": ("requests in the engines", lambda tally: tally.num_in_flight),
     "replicas": (
         "engines that hold the model",
@@ -55,26 +50,29 @@ GAUGES: Mapping[str, tuple[str, Count]] = {
         lambda tally: tally.num_draws_expected,
     ),
 }
-"""By model."""
-FLOPS, FAULTS = "flops", "faults"
+"""By model; of the scorer in_flight alone."""
+SCORES, FLOPS, FAULTS = "scores", "flops", "faults"
+BY_MODEL = ("run", "model", "role")
+"""A role is generator or scorer."""
 COUNTED = {
-    **{name: ("model", description) for name, (description, _) in COUNTERS.items()},
-    FLOPS: ("model", "FLOPs of the samples that came back, where the size of the model is known"),
-    FAULTS: ("kind", "what went wrong and the run survived"),
+    **{name: (BY_MODEL, told) for name, (told, _) in (*OF_DRAWS.items(), *OF_ENGINES.items())},
+    SCORES: (BY_MODEL, "scores that came back"),
+    FLOPS: (BY_MODEL, "FLOPs of what came back, where the size of the model is known"),
+    FAULTS: (("run", "kind"), "what went wrong and the run survived"),
 }
 """Every counter: what tells its series apart, and what it counts."""
 
 
 def _counters() -> dict[str, Counter]:
     return {
-        name: Counter(f"{PREFIX}{name}", description, ("run", tag))
-        for name, (tag, description) in COUNTED.items()
+        name: Counter(f"{PREFIX}{name}", description, tags)
+        for name, (tags, description) in COUNTED.items()
     }
 
 
 def _gauges() -> dict[str, Gauge]:
     return {
-        name: Gauge(f"{PREFIX}{name}", description, ("run", "model"))
+        name: Gauge(f"{PREFIX}{name}", description, BY_MODEL)
         for name, (description, _) in GAUGES.items()
     }
 
@@ -88,8 +86,8 @@ class Exposed:
     spending: Spending
     _counters: Mapping[str, Counter] = field(default_factory=_counters)
     _gauges: Mapping[str, Gauge] = field(default_factory=_gauges)
-    _sums: dict[tuple[str, str], float] = field(default_factory=dict)
-    """What Ray was told of each counter."""
+    _sums: dict[tuple[str, ...], float] = field(default_factory=dict)
+    """What Ray was told of each counter, by its name and by what tells its series apart."""
     _next: float = 0.0
 
     def look(self) -> None:
@@ -101,19 +99,34 @@ class Exposed:
     def tell(self) -> None:
         """Tell what is so now."""
         for model, tally in self.display.tallies.items():
-            for name, (_, read) in COUNTERS.items():
-                self._bring(name, model, read(tally))
+            series = (model, GENERATOR)
+            for name, (_, read) in OF_DRAWS.items():
+                self._bring(name, read(tally), *series)
             for name, (_, read) in GAUGES.items():
-                self._gauges[name].set(read(tally), {"run": self.run_id, "model": model})
-            self._bring(FLOPS, model, self.spending.flops_of(model) or 0.0)
+                self._set(name, read(tally), *series)
+            self._tell_engines([each.report.counters for each in tally.shifts], *series)
+        if scorer := self.display.scorer:
+            series = (scorer.name, SCORER)
+            self._bring(SCORES, scorer.num_scores, *series)
+            self._set("in_flight", scorer.num_in_flight, *series)
+            self._tell_engines([each.counters for each in scorer.reports], *series)
 
     def note(self, fault: Fault) -> None:
         """Something went wrong that the run survives."""
-        self._bring(FAULTS, fault.kind, self._sums.get((FAULTS, fault.kind), 0.0) + 1)
+        self._bring(FAULTS, self._sums.get((FAULTS, fault.kind), 0.0) + 1, fault.kind)
 
-    def _bring(self, name: str, value: str, total: float) -> None:
+    def _tell_engines(self, engines: Sequence[Counters], model: str, role: str) -> None:
+        for name, (_, read) in OF_ENGINES.items():
+            self._bring(name, sum(map(read, engines)), model, role)
+        self._bring(FLOPS, self.spending.flops_of(model) or 0.0, model, role)
+
+    def _set(self, name: str, value: float, *series: str) -> None:
+        self._gauges[name].set(value, dict(zip(BY_MODEL, (self.run_id, *series), strict=True)))
+
+    def _bring(self, name: str, total: float, *series: str) -> None:
         """A counter to its total: Ray takes what it grows by, and no zero."""
-        grown = total - self._sums.get((name, value), 0.0)
+        grown = total - self._sums.get((name, *series), 0.0)
         if grown > 0:
-            self._sums[name, value] = total
-            self._counters[name].inc(grown, {"run": self.run_id, COUNTED[name][0]: value})
+            self._sums[name, *series] = total
+            tags = zip(COUNTED[name][0], (self.run_id, *series), strict=True)
+            self._counters[name].inc(grown, dict(tags))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from scaling_exp.dispatch import Event, Fault, Report
+from scaling_exp.dispatch import Event, Fault, Report, ScorerReport
 from scaling_exp.display import Display
 from scaling_exp.engines import Counters
 from scaling_exp.prometheus import COUNTED, GAUGES, PREFIX, Exposed
@@ -42,9 +42,9 @@ def exposed():
     return Exposed("run-1", Display({"4K": (3, 12)}), SPENDING, *told)
 
 
-def value(exposed, name, tag="4K"):
+def value(exposed, name, *tags):
     metrics = exposed._gauges if name in GAUGES else exposed._counters
-    return metrics[name].values.get(("run-1", tag), 0)
+    return metrics[name].values.get(("run-1", *(tags or ("4K", "generator"))), 0)
 
 
 def test_counters_end_at_the_sums_of_the_display_however_often_they_are_told(exposed):
@@ -69,6 +69,23 @@ def test_gauges_are_what_is_so_now(exposed):
     exposed.display.update(replace(event(0), is_over=True))
     exposed.tell()
     assert [value(exposed, name) for name in ("in_flight", "replicas")] == [0, 0]
+
+
+def test_a_scorer_has_series_of_its_own(exposed):
+    engine = Counters(8, 50, 100, 7, 90, 30, 7, 0, 0.5, 2.0)
+    scorer = ScorerReport("judge", engine, engine, {}, num_in_flight=5, load_seconds=1.0)
+    exposed.display.update(event(9, num_scores=7, scorer=scorer))
+    exposed.tell()
+    judge = ("judge", "scorer")
+    assert value(exposed, "draws") == 2
+    assert value(exposed, "draws", *judge) == 0
+    assert value(exposed, "scores", *judge) == 7
+    assert value(exposed, "prompt_tokens", *judge) == 90
+    assert value(exposed, "prompt_tokens") == COUNTERS.prompt_tokens
+    offered = value(exposed, "slots_offered", *judge)
+    assert value(exposed, "slot_steps", *judge) / offered == engine.occupancy
+    assert value(exposed, "in_flight", *judge) == 5
+    assert value(exposed, "flops", *judge) == 1e9
 
 
 def test_faults_are_counted_by_kind(exposed):
