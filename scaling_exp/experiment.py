@@ -233,6 +233,7 @@ def generate(
         "generation": {name: tally.summary() for name, tally in display.tallies.items()},
         "session": {
             "wall_seconds": round(time.perf_counter() - started, 2),
+        "scoring": {display.scorer.name: display.scorer.summary()} if display.scorer else {},
             "seconds_to_first_draw": display.first_draw_seconds,
             "share_without_tokens": display.share_without_tokens,
         },
@@ -375,6 +376,7 @@ def write_manifest(
     }
     folder.write_json("manifest", manifest)
 
+        "scoring": record.get("scoring", {}),
 
 def _model_record(model: Model) -> dict[str, Any]:
     return {

@@ -67,6 +67,7 @@ SAMPLES = pa.schema(
         ("outcome", pa.string()),
         ("truncated", pa.bool_()),
         ("score", pa.float64()),
+        ("num_scored_tokens", pa.int32()),
         ("step_scores", STEP_SCORES),
         ("token_scores", STEP_SCORES),
         *(
@@ -270,7 +271,7 @@ class Replayed:
             [each.is_correct for each in given],
             [each.outcome for each in given],
             _equals(self.draws["finish_reason"].take(rows), "length"),
-            _scores(scored)[0],
+            *_scores(scored),
             pa.array([each.steps if each else None for each in scored], STEP_SCORES),
             pa.array([_token_scores(each.forest, path) for each, path in leaves], STEP_SCORES),
             self._counted("prompt", rows, prompt_tokens.tolist()),

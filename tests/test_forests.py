@@ -116,6 +116,32 @@ def test_scores_of_steps_give_a_best_of_each_kind_and_cost_extra():
     assert not fold(table.drop(columns=["score"]), [MODEL], Pricing())[0].scores
 
 
+def test_a_scorer_is_charged_for_what_it_read_and_not_for_the_prompt_of_who_answers():
+    """A model is shown examples that its scorer never sees, which in turn wants a mark after each step."""
+    table = samples(3, [5, 6, 7]).assign(
+        score=[0.9, 0.2, 0.5], num_scored_tokens=[4 + 5, 4 + 6 + 1, 4 + 7 + 2]
+    )
+    (scored,) = fold(table, [MODEL], Pricing(), scorer=SCORER)
+    shape, cost = SCORER.architecture, scored.scoring["inference_flops"]
+    assert cost.prompt_P == pytest.approx([prefill_flops(shape, 4)])
+    assert cost.sample_P == pytest.approx(
+        [np.mean([forward_flops(shape, 5, n) for n in (9, 11, 13)])]
+    )
+    drawn = traces([(str(at), True, PROMPT, 0, 5 + at, 9.0 + 2 * at) for at in range(3)])
+    (forest,) = forest_costs(drawn, table, [MODEL], SCORER).itertuples()
+    (plain,) = forest_costs(
+        drawn.assign(num_scored_tokens=np.nan), table, [MODEL], None
+    ).itertuples()
+    assert forest.flops - plain.flops == pytest.approx(cost.prompt_P[0] + 3 * cost.sample_P[0])
+
+
+def test_verdicts_that_read_no_token_cost_nothing():
+    drawn = traces([("0", True, PROMPT, 0, 5, 0.0)])
+    (forest,) = forest_costs(drawn, samples(1, [5]), [MODEL], None).itertuples()
+    unscored = drawn.assign(num_scored_tokens=np.nan)
+    assert forest.flops == forest_costs(unscored, samples(1, [5]), [MODEL], None)["flops"][0]
+
+
 def test_a_forest_that_is_not_scored_pays_no_scorer_that_others_asked():
     scored = traces([("0", True, 10, 0, 4, 14.0)])
     plain = traces([("0", False, 10, 0, 4, np.nan), ("0.0", True, 16, 2, 3, np.nan)])

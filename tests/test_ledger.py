@@ -122,7 +122,14 @@ def test_measured_seconds_are_shared_by_all_that_a_model_wrote() -> None:
             "output_tokens": [100, 300, 50, 0],
         }
     )
-    assert seconds_per_output_token(engines, 2) == {"small": 16 / 400, "large": 8 / 50}
+    seconds = {"small": 16 / 400, "large": 8 / 50}
+    assert seconds_per_output_token(engines, 2) == seconds
+    # A scorer's rows are of the same seconds.
+    scorer = pd.DataFrame(
+        {"model": ["judge"], "role": "scorer", "wall_seconds": [3.0], "output_tokens": [None]}
+    )
+    both = pd.concat([engines.assign(role="generator"), scorer], ignore_index=True)
+    assert seconds_per_output_token(both, 2) == seconds
 
 
 def test_a_table_that_lacks_a_column_is_refused() -> None:

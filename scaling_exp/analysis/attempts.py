@@ -39,6 +39,8 @@ COUNT_COLUMNS = (*KEY, "level", "num_samples", "num_correct")
 TOKEN_COLUMNS = ("num_prompt_tokens", "num_output_tokens")
 CLUSTER = "cluster"
 """What a problem shares with others (a passage, a template); a table need not have it."""
+SCORED_TOKENS = "num_scored_tokens"
+"""Tokens that a scorer read to score a sample, the question included; a table need not have it."""
 STEP_SCORES = "step_scores"
 TOKEN_SCORES = "token_scores"
 OVER_STEPS: Mapping[str, Callable[[FloatArray], float]] = {
@@ -274,11 +276,20 @@ class _Part:
     def scoring(
         self, problem_S: IntArray, prompt_P: FloatArray, output_S: FloatArray
     ) -> Mapping[str, QueryCost]:
-        """Of what a scorer read beside what `costs` has: of a forest it is in there."""
+        """Of what a scorer read beside what `costs` has: of a forest it is in there.
+
+        What it read beside an answer is the same for all samples of a problem: the least that one has. Where a table
+        does not tell what was read, it is taken to be prompt and output.
+        """
         terms = self.table.terms
         forests = terms.forests_of(self.facts.name, self.strategy, self.table.problems)
         if terms.scorer is None or forests is not None:
             return {}
+        if SCORED_TOKENS in self.rows:
+            read_S = self.column(SCORED_TOKENS)
+            beside_S = np.clip(read_S - output_S, 0.0, None)
+            prompt_P = np.minimum.reduceat(beside_S, self.starts_P)
+            output_S = read_S - prompt_P[problem_S]
         return scoring_costs(
             terms.scorer, TokenCounts(prompt_P, problem_S, output_S), terms.pricing
         )

@@ -70,9 +70,12 @@ def seconds_per_output_token(
     """Measured accelerator seconds of every model, from one row for every time that a replica held
     it: from when it was loaded until it had nothing left to draw, prefill and waiting included.
 
-    Models that drew nothing are left out.
+    What a scorer took beside it is in these seconds, and its own rows are not counted. Models that
+    drew nothing are left out.
     """
     seconds, tokens = Counter[str](), Counter[str]()
+    if "role" in engines:  # earlier runs told nothing of scorers
+        engines = engines.loc[(engines["role"] == "generator").to_numpy(bool)]
     columns = (engines[name].tolist() for name in ("model", "wall_seconds", "output_tokens"))
     for model, wall, written in zip(*columns, strict=True):
         seconds[model] += wall
@@ -105,6 +108,8 @@ class Nodes:
     output_N: FloatArray
     scored_N: FloatArray
     """Tokens that a scorer read of the answer so far, prompt included; NaN where it was not asked."""
+    question_N: FloatArray
+    """Of these, what is there beside an answer: the least of the node's forest; 0 where nothing was scored."""
     is_first_N: NDArray[np.bool_]
     """The first of every forest."""
     is_first_scored_N: NDArray[np.bool_]
@@ -116,16 +121,21 @@ class Nodes:
         lengths = np.append(prompts["num_prompt_tokens"].to_numpy(np.float64), np.nan)
         is_scored = traces["num_scored_tokens"].notna()
         is_new = ~traces.assign(is_scored=is_scored).duplicated([*FOREST, "is_scored"])
+        prompt_N = lengths[_rows_of(traces, prompts, ["model", "problem"])]
+        answer_N = traces["num_prefix_tokens"] + traces["num_output_tokens"] - prompt_N
+        beside_N = (traces["num_scored_tokens"] - answer_N).clip(lower=0)
+        forests = beside_N.groupby([traces[name] for name in FOREST], observed=True)
         return cls(
             model_N=traces["model"].astype(str).to_numpy(object),
             key_N=traces["key"].astype(str).to_numpy(object),
             parent_N=_parents(traces),
             is_accepted_N=traces["is_accepted"].to_numpy(bool),
-            prompt_N=lengths[_rows_of(traces, prompts, ["model", "problem"])],
+            prompt_N=prompt_N,
             prefix_N=traces["num_prefix_tokens"].to_numpy(np.float64),
             forced_N=traces["num_forced_tokens"].to_numpy(np.float64),
             output_N=traces["num_output_tokens"].to_numpy(np.float64),
             scored_N=traces["num_scored_tokens"].to_numpy(np.float64),
+            question_N=forests.transform("min").fillna(0.0).to_numpy(np.float64),
             is_first_N=~traces.duplicated(FOREST).to_numpy(bool),
             is_first_scored_N=(is_new & is_scored).to_numpy(bool),
         )
@@ -160,12 +170,12 @@ class Nodes:
 
 
 def scoring_flops(nodes: Nodes, scorer: Architecture | None) -> FloatArray:
-    """FLOPs of every node's score, shape (N,): the prompt with the first of its forest that was scored, and of an
-    answer what was not read of an ancestor.
+    """FLOPs of every node's score, shape (N,): the question with the first of its forest that was scored, and of an
+    answer what was not read of an ancestor. What a grader says without reading a token costs nothing.
 
     Raises ValueError for scores without a scorer.
     """
-    is_scored_N = ~np.isnan(nodes.scored_N)
+    is_scored_N = nodes.scored_N > 0
     if not is_scored_N.any():
         return np.zeros(len(is_scored_N))
     if scorer is None:
@@ -175,10 +185,10 @@ def scoring_flops(nodes: Nodes, scorer: Architecture | None) -> FloatArray:
     for rows in nodes.generations[1:]:
         most_N[rows] = np.maximum(most_N[rows], most_N[nodes.parent_N[rows]])
     above_N = np.where(nodes.parent_N >= 0, most_N[nodes.parent_N], 0.0)
-    known_N = np.maximum(above_N, nodes.prompt_N)
+    known_N = np.maximum(above_N, nodes.question_N)
     flops_N = np.where(is_scored_N, forward_flops(scorer, known_N + 1, read_N), 0.0)
-    prompt_flops_N = forward_flops(scorer, 1, nodes.prompt_N)
-    return flops_N + np.where(nodes.is_first_scored_N, prompt_flops_N, 0.0)
+    question_flops_N = forward_flops(scorer, 1, nodes.question_N)
+    return flops_N + np.where(nodes.is_first_scored_N, question_flops_N, 0.0)
 
 
 def _parents(traces: pd.DataFrame) -> IntArray:

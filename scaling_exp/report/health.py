@@ -17,12 +17,15 @@ from scaling_exp.report.tables import Row
 from scaling_exp.report.wording import Format, text
 
 MAX_SET_ASIDE = 50
+SHARED = (
+    " A scorer works beside the models, in the same wall time; busy: the share of it in which an "
+    "engine did; its draws are scores."
+)
 
 
 def health(manifest: Row, models: pd.DataFrame, names: Sequence[str]) -> str:
     """Numbers at a glance, a row a model, and the jobs that were set aside."""
-    recorded = mapping(manifest, "generation")
-    rows = {name: each for name, each in recorded.items() if isinstance(each, Mapping)}
+    rows, scoring = _recorded(manifest, "generation"), _recorded(manifest, "scoring")
     session = mapping(manifest, "session")
     pairs = [
         ("Wall time, start of Ray to the last draw", _written(session, "wall_seconds", _seconds)),
@@ -36,9 +39,15 @@ def health(manifest: Row, models: pd.DataFrame, names: Sequence[str]) -> str:
         f"{_glance(rows, models, manifest)}"
         '<p class="lead">Occupancy is the share of batch slots in use; until last job: before the '
         "engine only drains; drain: the share of time in which it does; wait: from asking for a draw to "
-        "its start. The same for every replica is in <code>engines.parquet</code>.</p>"
-        f"{tables.generation(rows, names)}{tables.facts(pairs)}{_set_aside(manifest)}"
+        f"its start.{SHARED if scoring else ''} The same for every replica is in <code>engines.parquet</code>.</p>"
+        f"{tables.engines(rows, scoring, names)}{tables.facts(pairs)}{_set_aside(manifest)}"
     )
+
+
+def _recorded(manifest: Row, key: str) -> dict[str, Row]:
+    """What was recorded of each model."""
+    recorded = mapping(manifest, key)
+    return {name: each for name, each in recorded.items() if isinstance(each, Mapping)}
 
 
 def not_drawn_here(manifest: Row) -> str:

@@ -63,8 +63,10 @@ EXCHANGE = (
 GENERATION = (
     Column("num_draws", "Draws", wording.whole),
     Column("output_tokens", "Output tokens", wording.power),
+    Column("prompt_tokens", "Tokens read", wording.power),
     Column("wall_seconds", "Wall time, s", wording.significant),
     Column("tokens_per_second", "Tokens/s", wording.significant),
+    Column("busy_share", "Busy", wording.percent),
     Column("occupancy", "Occupancy", wording.percent),
     Column("full_occupancy", "until last job", wording.percent),
     Column("drain_share", "Drain", wording.percent),
@@ -116,12 +118,17 @@ def _informative_first(table: pd.DataFrame, names: Sequence[str]) -> list[dict[s
     return sorted(_records(table), key=place)
 
 
-def generation(statistics: Mapping[str, Row], names: Sequence[str]) -> str:
-    """One row per model with what its engine reported, in the ladder's order."""
-    order = [name for name in names if name in statistics]
-    order += [name for name in statistics if name not in names]
-    rows = [((_model(name, names),), statistics[name]) for name in order]
-    return _table(("Model",), GENERATION, rows)
+def engines(generation: Mapping[str, Row], scoring: Mapping[str, Row], names: Sequence[str]) -> str:
+    """One row per model with what its engine reported, in the ladder's order, then the scorer's;
+    without what no engine of the run told."""
+    order = [name for name in names if name in generation]
+    order += [name for name in generation if name not in names]
+    rows = [((_model(name, names), "generator"), generation[name]) for name in order]
+    rows += [((_model(name, names), "scorer"), row) for name, row in scoring.items()]
+    columns = [each for each in GENERATION if any(each.name in row for _, row in rows)]
+    if scoring:
+        return _table(("Model", "Role"), columns, rows)
+    return _table(("Model",), columns, [(cells[:1], row) for cells, row in rows])
 
 
 def frame(table: pd.DataFrame, names: Sequence[str]) -> str:
