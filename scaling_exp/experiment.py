@@ -231,9 +231,9 @@ def generate(
     experiment.folder.write_table("engines", engines)
     record = {
         "generation": {name: tally.summary() for name, tally in display.tallies.items()},
+        "scoring": {display.scorer.name: display.scorer.summary()} if display.scorer else {},
         "session": {
             "wall_seconds": round(time.perf_counter() - started, 2),
-        "scoring": {display.scorer.name: display.scorer.summary()} if display.scorer else {},
             "seconds_to_first_draw": display.first_draw_seconds,
             "share_without_tokens": display.share_without_tokens,
         },
@@ -370,13 +370,13 @@ def write_manifest(
         ],
         "deep": [name for name, each in experiment.strategies.items() if each.bound.num_below],
         "generation": record.get("generation", {}),
+        "scoring": record.get("scoring", {}),
         "session": record.get("session", {}),
         "set_aside": [asdict(each) for each in set_aside],
         **describe_environment(),
     }
     folder.write_json("manifest", manifest)
 
-        "scoring": record.get("scoring", {}),
 
 def _model_record(model: Model) -> dict[str, Any]:
     return {
