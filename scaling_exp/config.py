@@ -32,7 +32,7 @@ from scaling_exp.spending import limits_from
 from scaling_exp.store import folder_of
 from scaling_exp.strategies import STRATEGIES
 from scaling_exp.submission import TARGETS, Target
-from scaling_exp.tasks import TASKS, SumsAndProducts
+from scaling_exp.tasks import TASKS, SumsAndProducts, Task
 from scaling_exp.tracking import TRACKERS
 from scaling_exp.types import UserError
 
@@ -145,17 +145,18 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"strategies.{name} is there twice, once of budgets; rename one")
         strategies[name] = of_kind(STRATEGIES, strategy, f"strategies.{name}")
     engine = of_kind(ENGINES, config["engine"], "engine")
+    task = of_kind(TASKS, config["task"], "task")
     return {
         "name": _scalar(str, config, "name"),
         "seed": _scalar(int, config, "seed"),
         "store": _scalar(str, config, "store"),
-        "task": of_kind(TASKS, config["task"], "task"),
+        "task": task,
         "strategies": strategies,
         "engine": engine,
         "cluster": of_kind(TARGETS, config["cluster"], "cluster").cluster,
         "analysis": _dated(settings_from(config["analysis"])),
         "tracking": of_kind(TRACKERS, config["tracking"], "tracking"),
-        "scorer": _scorer(config.get("scorer"), strategies, engine),
+        "scorer": _scorer(config.get("scorer"), strategies, engine, task),
         "limits": limits_from(config.get("limits") or {}),
     }
 
@@ -181,11 +182,13 @@ def _with_budgets(strategies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _scorer(
-    config: Any, strategies: Mapping[str, Strategy], engine: EngineConfig
+    config: Any, strategies: Mapping[str, Strategy], engine: EngineConfig, task: Task
 ) -> ScorerModel | None:
-    """The scorer, which strategies that ask for scores must have; its model as `as_drawn` says."""
+    """The scorer, which strategies that ask for scores must have; its model as `as_drawn` says, or a grader."""
     if config:
         settings = {key: value for key, value in config.items() if key != "recipe"}
+        if settings.get("kind") == "exact":
+            return of_kind(SCORERS, {"grader": task.grader, **settings}, "scorer")
         scorer = of_kind(SCORERS, settings, "scorer")
         (model,) = as_drawn([scorer.model], engine)
         return replace(scorer, revision=model.revision, dtype=model.dtype)

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from scaling_exp.engines import Counters
 from scaling_exp.models import Model
 from scaling_exp.store import Known
-from scaling_exp.types import Tokens, UserError
+from scaling_exp.types import Problem, Tokens, UserError
 
 REPORT_SECONDS = 0.25
 """How long a worker gathers finished draws before it reports: what a crash of the driver can lose."""
@@ -51,8 +51,8 @@ class Job:
     strategies: tuple[str, ...]
     num_draws: int
     num_known: int = 0
-    question: str = ""
-    """The prompt as text, for a scorer."""
+    asked: Problem | None = None
+    """For a scorer; None in a run that has none."""
     known: Known = field(default_factory=lambda: NOTHING_KNOWN, repr=False)
 
 

@@ -82,9 +82,9 @@ class Experiment:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise ValueError(f"name is {self.name!r}; use letters, digits, '.', '_' and '-'")
-        if self.scorer and self.scorer.model.name in {model.name for model in self.models}:
+        if self.scorer and self.scorer.name in {model.name for model in self.models}:
             raise ValueError(
-                f"scorer.name is {self.scorer.model.name!r}, which is a model's; give it one of its own"
+                f"scorer.name is {self.scorer.name!r}, which is a model's; give it one of its own"
             )
 
     @property
@@ -108,7 +108,7 @@ class Experiment:
         """The scorer and what the pool holds of it by now."""
         if self.scorer is None:
             return None
-        return Scores(self.scorer, self.pool_store.pool(self.scorer.model.fingerprint))
+        return Scores(self.scorer, self.pool_store.pool(self.scorer.fingerprint))
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def jobs_of(surveyed: Survey) -> list[Job]:
             strategies=surveyed.strategies_to_draw(at),
             num_draws=max(1, int(surveyed.num_missing_P[at])),
             num_known=int(surveyed.num_known_P[at]) or int(surveyed.has_scorer),
-            question=prompted.problems[at].prompt,
+            asked=prompted.problems[at] if surveyed.has_scorer else None,
         )
         for at in surveyed.problems_to_draw
     ]
@@ -247,8 +247,9 @@ def check_limits(experiment: Experiment) -> None:
 
 
 def _all_facts(experiment: Experiment) -> list[ModelFacts]:
-    """Of everything that draws are made of."""
-    scorers = [experiment.scorer.model.facts] if experiment.scorer else []
+    """Of every model that draws are made of."""
+    scorer = experiment.scorer
+    scorers = [scorer.facts] if scorer and scorer.model else []
     return [*(each.facts for each in experiment.models), *scorers]
 
 
@@ -364,7 +365,7 @@ def write_manifest(
             "grader": experiment.task.grader.version,
         },
         "analysis": record_settings(experiment.analysis),
-        "scorer": experiment.scorer and _model_record(experiment.scorer.model),
+        "scorer": experiment.scorer and _scorer_record(experiment.scorer),
         "adaptive": [
             name for name, each in experiment.strategies.items() if not each.bound.is_exact
         ],
@@ -378,12 +379,16 @@ def write_manifest(
     folder.write_json("manifest", manifest)
 
 
-def _model_record(model: Model) -> dict[str, Any]:
+def _model_record(model: Model | ScorerModel) -> dict[str, Any]:
     return {
         **asdict(model.facts),
         "pretraining_flops": model.facts.pretraining_flops,
         "fingerprint": model.fingerprint,
     }
+
+
+def _scorer_record(scorer: ScorerModel) -> dict[str, Any]:
+    return {**_model_record(scorer), "caveat": scorer.caveat}
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,9 @@ def plan(experiment: Experiment) -> str:
     if len(surveys) > 1:
         console.print(resolution(experiment, surveys))
     console.print(costs(experiment, surveys))
-    if experiment.scorer and any(each.problems_to_draw for each in surveys):
-        name = experiment.scorer.model.name
-        console.print(f"What {name} reads to score answers is not counted and comes on top.")
+    scorer = experiment.scorer
+    if scorer and scorer.model and any(each.problems_to_draw for each in surveys):
+        console.print(f"What {scorer.name} reads to score answers is not counted and comes on top.")
     for line in (*paid_by_token(experiment, surveys), *against_limits(experiment, surveys)):
         console.print(line, highlight=False)
     return text.getvalue()

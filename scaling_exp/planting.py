@@ -12,9 +12,9 @@ from functools import cache
 
 from scaling_exp.generation import Forest, Source
 from scaling_exp.models import Model
-from scaling_exp.scorers import ScorerModel, Scoring
+from scaling_exp.scorers import ScorerModel
 from scaling_exp.tasks import Task
-from scaling_exp.types import Tokens
+from scaling_exp.types import Problem, Tokens
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,17 @@ class Ground:
         return replace(self, text=text, read=read, encode=encode)
 
     def forest(
-        self, prompt: Tokens, root: str, question: str, source: Source, scores: Source | None
+        self,
+        prompt: Tokens,
+        root: str,
+        problem: Problem | None,
+        source: Source,
+        scores: Source | None,
     ) -> Forest:
-        """`question` is the prompt as the scorer reads it; `source` gives completions, `scores` those of the scorer."""
-        scoring = None
-        if self.scorer is not None and scores is not None:
-            scoring = Scoring(self.scorer, scores, root, question, self.text)
+        """`problem` is what the scorer may look at; `source` gives completions, `scores` those of the scorer."""
+        scorer = None
+        if self.scorer is not None and scores is not None and problem is not None:
+            scorer = self.scorer.scorer(scores, root, problem, self.text, self.read)
         return Forest(
-            prompt, source, root, self.read, self.end_tokens, scoring, self.encode, self.text
+            prompt, source, root, self.read, self.end_tokens, scorer, self.encode, self.text
         )

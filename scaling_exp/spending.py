@@ -148,7 +148,8 @@ class Spending:
             return
         waiting, self._waiting = self._waiting, []
         counted = pa.Table.from_batches([_counted(each) for each in waiting])
-        for name in counted["model"].unique().to_pylist():
+        # Verdicts of a grader are among the draws, and are no model's.
+        for name in self.models.keys() & counted["model"].unique().to_pylist():
             is_mine_S = pc.call_function("equal", [counted["model"], pa.scalar(name)])
             self._add(self.models[name], _Counted.of(counted.filter(is_mine_S)))
 

@@ -278,10 +278,10 @@ def _replay(
     for at in chosen:
         root = prompted.roots[at]
         mine = [Replay(pool.fingerprint, known.get(root, {})) for pool in pools]
-        question = prompted.problems[at].prompt
+        problem = prompted.problems[at]
         scores = mine[1] if len(mine) > 1 else None
         planted.append(
-            (strategy, ground.forest(prompted.prompts[at], root, question, mine[0], scores))
+            (strategy, ground.forest(prompted.prompts[at], root, problem, mine[0], scores))
         )
         replays.append(mine)
     grow(planted)

@@ -320,7 +320,7 @@ def replay(
     ):
         for name in strategies:
             source = located(root)
-            forest = ground.forest(prompt, root, problem.prompt, source, said and said(root))
+            forest = ground.forest(prompt, root, problem, source, said and said(root))
             grown.append(Grown(name, problem, forest, source.row_of))
     grow((strategies[each.strategy], each.forest) for each in grown)
     return Replayed(model.name, draws, grown, ground.text)

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from scaling_exp import scoring
 from scaling_exp.dispatch import Job, ReplicaDied, Report, ScorerReport, StartFailed
-from scaling_exp.engines import Counters, Engine, EngineConfig, EngineDied, RequestFailed
-from scaling_exp.generation import Strategy
+from scaling_exp.engines import Counters, EngineConfig, EngineDied, RequestFailed
+from scaling_exp.generation import Sampler, Strategy
 from scaling_exp.models import Model
 from scaling_exp.planting import Ground
 from scaling_exp.runtime import Gate, run_all
@@ -35,7 +36,7 @@ class Work:
     strategies: Mapping[str, Strategy]
     task: Task
     scorer: ScorerModel | None = None
-    """Runs in an engine of its own beside the one that draws."""
+    """Works beside the engine that draws."""
 
 
 class Worker:
@@ -44,8 +45,7 @@ class Worker:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.has_started = False
-        self.scorer: Engine | None = None
-        self.scorer_gates: tuple[tuple[Model, Gate], ...] = ()
+        self.scores: scoring.Service | None = None
         self.running: asyncio.Future[None] | None = None
         self.changed = asyncio.Event()
 
@@ -65,7 +65,6 @@ class Worker:
         self.engine.counters = Counters(num_slots=self.engine.num_slots)
         self.model = model
         self.gate = Gate(self.engine)
-        self.gates = ((model, self.gate), *self.scorer_gates)
         self.ground = Ground.of(model, self.work.task, self.work.scorer)
         self.jobs: deque[Job] = deque()
         self.num_open = self.num_queued = self.num_started = 0
@@ -78,17 +77,14 @@ class Worker:
         return self.gate.target
 
     async def _hold_scorer(self) -> None:
-        """Load its model once; its counters begin anew with every model beside it."""
-        model = self.work.scorer and self.work.scorer.model
-        if model is None:
+        """Start it once; its counters begin anew with every model beside it."""
+        if self.work.scorer is None:
             return
         started = self.clock()
-        if self.scorer is None:
-            self.scorer = self.work.engine.start()
-            await self.scorer.hold(model)
+        if self.scores is None:
+            self.scores = await scoring.start(self.work.scorer, self.work.engine)
+        self.scores.begin()
         self.scorer_load_seconds = self.clock() - started
-        self.scorer.counters = Counters(num_slots=self.scorer.num_slots)
-        self.scorer_gates = ((model, Gate(self.scorer)),)
 
     async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
         """Take jobs; report when it runs low, and after `seconds` at the latest."""
@@ -135,15 +131,14 @@ class Worker:
         return report
 
     def _scorer_report(self) -> ScorerReport | None:
-        if self.scorer is None:
+        if self.work.scorer is None or self.scores is None:
             return None
-        ((model, gate),) = self.scorer_gates
         return ScorerReport(
-            model.name,
-            counters=replace(self.scorer.counters),
+            self.work.scorer.name,
+            counters=self.scores.counters,
             full=self.scorer_full,
-            facts=self.scorer.facts,
-            num_in_flight=gate.num_in_flight,
+            facts=self.scores.facts,
+            num_in_flight=self.scores.num_in_flight,
             load_seconds=self.scorer_load_seconds,
         )
 
@@ -185,8 +180,8 @@ class Worker:
     def _note_full(self) -> None:
         """From now on the engines may only be draining."""
         self.full, self.full_seconds = replace(self.engine.counters), self._seconds()
-        if self.scorer is not None:
-            self.scorer_full = replace(self.scorer.counters)
+        if self.scores is not None:
+            self.scorer_full = self.scores.counters
 
     def _seconds(self) -> float:
         return self.clock() - self.loaded_at
@@ -216,13 +211,17 @@ class Worker:
                 self.draws.append(draw)
 
         known = {stream: dict(samples) for stream, samples in job.known.items()}
+        samplers: list[tuple[Model | ScorerModel, Sampler]] = [(self.model, self.gate)]
+        if self.work.scorer is not None and self.scores is not None:
+            samplers.append((self.work.scorer, self.scores.on(job.asked)))
         pools = [
-            Pooled(model.name, model.fingerprint, known, gate, record) for model, gate in self.gates
+            Pooled(each.name, each.fingerprint, known, sampler, record)
+            for each, sampler in samplers
         ]
         source, scores = pools[0], pools[1] if len(pools) > 1 else None
         first, *others = (
             self.work.strategies[name](
-                self.ground.forest(job.prompt, job.root, job.question, source, scores)
+                self.ground.forest(job.prompt, job.root, job.asked, source, scores)
             )
             for name in job.strategies
         )
@@ -244,8 +243,8 @@ class Worker:
             self.running.cancel()
         if self.has_started:
             await self.engine.close()
-        if self.scorer is not None:
-            await self.scorer.close()
+        if self.scores is not None:
+            await self.scores.close()
 
 
 class LocalReplica:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
+from scaling_exp.generation import Source
 from scaling_exp.models import Model
-from scaling_exp.types import Tokens, UserError
+from scaling_exp.scorers.scorer import Ask, Scoring
+from scaling_exp.types import ModelFacts, Problem, Tokens, UserError
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(ABC):
     """A model that scores, and how question and answer are put to it (`Reading`)."""
 
     path: str
@@ -90,6 +94,33 @@ class Asked:
             revision=self.revision,
             dtype=self.dtype,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model.fingerprint
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self.model.facts
+
+    @property
+    def caveat(self) -> str:
+        """Nothing: it knows no more than it reads."""
+        return ""
+
+    @abstractmethod
+    def asks(self, question: str, answer: str) -> Sequence[Ask]:
+        """See `Asking`."""
+
+    def scorer(
+        self,
+        source: Source,
+        root: str,
+        problem: Problem,
+        text: Callable[[Tokens], str],
+        read: Callable[[Tokens], str | None],  # noqa: ARG002 - one shape for all
+    ) -> Scoring:
+        return Scoring(self, source, root, problem.prompt, text)
 
 
 @dataclass(frozen=True, kw_only=True)

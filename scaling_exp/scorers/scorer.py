@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from scaling_exp.generation import Score, Source, Stream
+from scaling_exp.generation import Score, Scorer, Source, Stream
 from scaling_exp.models import Model
-from scaling_exp.types import Completion, Sampling, Tokens
+from scaling_exp.types import Completion, ModelFacts, Problem, Sampling, Tokens
 
 
 class Ask(NamedTuple):
@@ -22,15 +22,51 @@ class Ask(NamedTuple):
 
 
 class ScorerModel(Protocol):
-    """A frozen, picklable description of a model that scores, and of how it is asked."""
+    """A frozen, picklable description of what scores, and of how it is asked."""
 
     @property
-    def model(self) -> Model: ...
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> Model | None:
+        """What an engine must hold to score; None where none is needed."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What its draws are kept under."""
+        ...
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What it costs follows from these."""
+        ...
 
     @property
     def identity(self) -> object:
         """All that decides a score, with a `repr` that tells it apart."""
         ...
+
+    @property
+    def caveat(self) -> str:
+        """What a reader of results must know, in a sentence; empty for nothing."""
+        ...
+
+    def scorer(
+        self,
+        source: Source,
+        root: str,
+        problem: Problem,
+        text: Callable[[Tokens], str],
+        read: Callable[[Tokens], str | None],
+    ) -> Scorer:
+        """It for answers to one problem. `text` and `read` tell how the tokens of the model that answers read, and
+        which answer they give."""
+        ...
+
+
+class Asking(Protocol):
+    """A model that is asked about questions and answers as texts."""
 
     def asks(self, question: str, answer: str) -> Sequence[Ask]:
         """What tells the scores of an answer's steps, in their order, the last with the whole of it; never empty."""
@@ -41,7 +77,7 @@ class ScorerModel(Protocol):
 class Scoring:
     """Scores answers to one prompt. All steps are asked for at once; what the source knows costs nothing."""
 
-    kind: ScorerModel
+    kind: Asking
     source: Source
     root: str
     question: str
