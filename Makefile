@@ -30,8 +30,7 @@ layers: $(VENV)/.installed-dev ## import-linter: who may import whom
 
 unit: $(VENV)/.installed-dev ## pytest, all of it: what is quick side by side, then what starts engines, Ray and browsers
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n auto --maxprocesses 8 --dist loadfile
-	$(BIN)/python -m pytest -m slow --ignore tests/test_object_store.py
-	$(BIN)/python -m pytest -m slow tests/test_object_store.py # vLLM does not start in a process that has seen its server's Flask
+	$(BIN)/python -m pytest -m slow
 
 format: $(VENV)/.installed-dev ## rewrite the sources as ruff wants them
 	$(BIN)/ruff check --fix

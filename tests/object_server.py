@@ -1,20 +1,19 @@
-"""A server of the S3 protocol on loopback (moto's), which counts what it is asked and can be made to refuse."""
+"""A server of the S3 protocol on loopback (moto's), which counts what it is asked and can be made to refuse.
+
+It is a process of its own, since vLLM does not start in one that has imported the server's Flask.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from threading import Thread
 
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
 from pyarrow import fs
-from werkzeug.serving import make_server
 
 REFUSAL = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>no</Message></Error>'
 CREDENTIALS = {
@@ -22,29 +21,32 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "secret",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+METHODS = frozenset({"DELETE", "GET", "HEAD", "POST", "PUT"})
 
 
 class ObjectServer:
-    """`endpoint` is where it listens; `asked` counts requests by method and kind of object."""
+    """`endpoint` is where it listens; `orders` leads to its process."""
 
-    def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
-        self.is_refusing: Callable[[str, str], bool] = lambda _method, _path: False
-        self.app = DomainDispatcherApplication(create_backend_app)
-        self.server = make_server(
-            "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Silent
-        )
-        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
+    def __init__(self, orders: Connection) -> None:
+        self._orders = orders
+        self.endpoint = f"http://127.0.0.1:{orders.recv()}"
         self.num_buckets = 0
 
-    def _answer(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
-        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        is_listing = method == "GET" and "list-type" in environ["QUERY_STRING"]
-        self.asked["LIST" if is_listing else method] += 1
-        if self.is_refusing(method, path):
-            start_response("403 Forbidden", [("Content-Type", "application/xml")])
-            return [REFUSAL]
-        return self.app(environ, start_response)
+    @property
+    def asked(self) -> Counter[str]:
+        """Requests since `forget`, by method and kind of object."""
+        return self._order("asked")
+
+    def forget(self) -> None:
+        self._order("forget")
+
+    def refuse(self, *methods: str) -> None:
+        """From now on requests with these methods are forbidden, and no others."""
+        self._order("refuse", *methods)
+
+    def _order(self, *order: str) -> Counter[str]:
+        self._orders.send(order)
+        return self._orders.recv()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -73,19 +75,55 @@ class ObjectServer:
         return sorted(each for each in files if re.search(pattern, each))
 
 
-class _Silent(MotoRequestHandler):
-    def log_request(self, *_: object) -> None:
-        """Nothing to see."""
-
-
 @contextmanager
 def serving() -> Iterator[ObjectServer]:
     """A server that listens until the block ends."""
-    served = ObjectServer()
-    thread = Thread(target=served.server.serve_forever, daemon=True)
-    thread.start()
+    here, there = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_serve, args=(there,), daemon=True)
+    process.start()
+    there.close()
     try:
-        yield served
+        yield ObjectServer(here)
     finally:
-        served.server.shutdown()
-        thread.join()
+        here.close()
+        process.join()
+
+
+def _serve(orders: Connection) -> None:
+    """The server's process: tells its port, then answers orders until whoever gives them is gone."""
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
+
+    class Silent(MotoRequestHandler):
+        def log_request(self, *_: object) -> None:
+            """Nothing to see."""
+
+    moto = DomainDispatcherApplication(create_backend_app)
+    asked: Counter[str] = Counter()
+    refused: set[str] = set()
+
+    def answer(environ: dict, start_response: Callable) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        is_listing = method == "GET" and "list-type" in environ["QUERY_STRING"]
+        asked["LIST" if is_listing else method] += 1
+        if method in refused:
+            start_response("403 Forbidden", [("Content-Type", "application/xml")])
+            return [REFUSAL]
+        return moto(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Silent)
+    Thread(target=server.serve_forever, daemon=True).start()
+    orders.send(server.server_port)
+    with suppress(EOFError):
+        while True:
+            match orders.recv():
+                case ("forget",):
+                    asked.clear()
+                case ("refuse", *methods):
+                    refused.clear()
+                    refused.update(methods)
+            orders.send(asked)

@@ -18,7 +18,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
-from object_server import serving
+from object_server import METHODS, serving
 from pyarrow import fs
 from test_experiment import InProcess, experiment, tables
 from test_store import append, as_pooled, draw, pooled, write
@@ -53,7 +53,7 @@ def bucket(server, on, monkeypatch):
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     on("a")
-    server.is_refusing = lambda *_: False
+    server.refuse()
     return server.new_bucket()
 
 
@@ -83,7 +83,7 @@ def test_draws_of_one_machine_are_in_the_pool_of_every_other_and_fetched_once(se
     assert pooled(store) == {}
     store.take()
     assert pooled(store) == as_pooled(draws)
-    server.asked.clear()
+    server.forget()
     store.take()
     assert server.asked == {"LIST": 2}
     assert not list(store.root.glob("*/draws/*.journal"))
@@ -94,7 +94,7 @@ def test_a_part_is_put_with_one_request(server, url):
     write(store, "one", [draw(0)])
     with store.run("one").journal(frozenset()) as journal:
         append(journal, [draw(1)])
-        server.asked.clear()
+        server.forget()
     assert server.asked == {"LIST": 1, "PUT": 1}
 
 
@@ -314,25 +314,25 @@ def test_an_outage_costs_a_warning_and_what_was_drawn_meanwhile_is_sent_when_it_
     journal = store.run("one").journal(frozenset())
     told = pytest.warns(UserWarning, match="draws are kept here until they can be sent")
     with told, journal:
-        server.is_refusing = lambda method, _path: method == "PUT"
+        server.refuse("PUT")
         append(journal, [draw(1)])
         journal._seal_what_there_is()
         wait_until(lambda: journal._refusal)
-        server.is_refusing = lambda *_: False
+        server.refuse()
         append(journal, [draw(2)])
     assert len(server.names(bucket, "parquet")) == 2
 
 
 def test_what_cannot_be_sent_in_the_end_is_told_and_sent_by_the_next_run(server, bucket, url):
     store = Store.at(url)
-    server.is_refusing = lambda *_: True
+    server.refuse(*METHODS)
     with (
         pytest.warns(UserWarning, match="draws are kept here"),
         pytest.raises(Unreachable, match=r"refused .* is sent when the same command runs here"),
     ):
         write(store, "one", [draw(1)])
     assert pooled(store) == as_pooled([draw(1)])
-    server.is_refusing = lambda *_: False
+    server.refuse()
     assert store.recover() == 1
     assert len(server.names(bucket, "parquet")) == 1
 
@@ -434,12 +434,12 @@ def test_files_of_a_run_are_the_same_on_every_machine_that_worked_on_it(server, 
     with second.locked():
         second.write_json("manifest", {"by": "machine b"})
     on("a")
-    server.asked.clear()
+    server.forget()
     assert RunFolder.at(f"{url}/one").read_manifest() == {"by": "machine b"}
     assert server.asked["GET"] == 1, "what has not changed is not fetched again"
     time.sleep(2)  # what is younger may still change within the second that a listing tells
     RunFolder.at(f"{url}/one")
-    server.asked.clear()
+    server.forget()
     with first.sending():
         pass
     assert not server.asked["PUT"], "nor is it sent again"
@@ -470,7 +470,7 @@ def test_a_run_in_a_bucket_ends_with_the_numbers_of_one_in_a_folder_and_goes_on_
         assert server.names(bucket, f"{more.run_id}/{name}")
     on("c")
     again = experiment(url, num_samples=8, cluster=InProcess())
-    server.asked.clear()
+    server.forget()
     run(again, "command")
     assert again.cluster.num_started == 0
     assert server.asked["PUT"] < 12
@@ -530,7 +530,7 @@ def test_a_missing_bucket_a_refusal_and_a_dead_server_are_told_in_one_line(
 ):
     with pytest.raises(StoreError, match="there is no bucket 'nowhere'; make it, or correct"):
         Store.at("s3://nowhere/runs").recover()
-    server.is_refusing = lambda *_: True
+    server.refuse(*METHODS)
     with pytest.raises(StoreError, match=r"the bucket refused .*AWS_ACCESS_KEY_ID"):
         Store.at(url).recover()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
