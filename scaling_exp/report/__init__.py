@@ -70,7 +70,18 @@ def analysed(
         analysis = analyse(measured, settings)
     except ValueError as error:
         raise UserError(f"{folder.path}: {error}") from error
-    return replace(analysis, ledger=read_ledger(folder, measured, settings.pricing)), manifest
+    analysis = replace(
+        analysis,
+        ledger=read_ledger(folder, measured, settings.pricing),
+        sentences=(*analysis.sentences, *_caveats(manifest)),
+    )
+    return analysis, manifest
+
+
+def _caveats(manifest: Mapping[str, Any]) -> list[str]:
+    """What a reader of scores must know."""
+    scorer = manifest.get("scorer") or {}
+    return [scorer["caveat"]] if scorer.get("caveat") else []
 
 
 def redraw(
