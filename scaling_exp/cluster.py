@@ -30,7 +30,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from scaling_exp.dispatch import Job, ReplicaDied, Report, StartFailed
-from scaling_exp.engines import EngineConfig
+from scaling_exp.engines import VLLM, EngineConfig
 from scaling_exp.models import Model
 from scaling_exp.types import UserError
 from scaling_exp.watchdog import MARK, end_as_interrupted, guard, new_mark
@@ -58,6 +58,7 @@ GPU_GIB = {
     "GB300": 288,
 }
 """Memory of the largest card that goes by each of Ray's names."""
+GIB = 1 << 30
 ACCELERATOR = "accelerator_type:"
 """What Ray's resource of a kind of GPU begins with."""
 NOT_BUGS = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
@@ -106,18 +107,31 @@ class Cluster:
         if not num_fitting(engine.bundles, nodes, 1):
             raise UserError(_does_not_fit(engine.bundles, nodes))
 
-    def check_memory(self, engine: EngineConfig, models: Sequence[Model]) -> None:
-        """Raise UserError when the weights of a model are more than the GPUs of one replica hold for sure.
+    def check_memory(
+        self, engine: EngineConfig, models: Sequence[Model], scorer: Model | None = None
+    ) -> None:
+        """Raise UserError when the weights of a model, and of the scorer beside it, are more than the GPUs of one
+        replica hold for sure beside the KV caches that are asked for.
 
         Nothing is checked without GPUs, or where there is one of a kind that is not known.
         """
         num_gpus = sum(bundle.get("GPU", 0.0) for bundle in engine.bundles)
         room = num_gpus * largest_gpu_gib(node_resources())
-        for model in models if num_gpus else ():
-            if (weights := model.least_bytes / (1 << 30)) > room:
+        if not num_gpus:
+            return
+        if scorer is not None:
+            _check_share(engine, scorer)
+        for model in models:
+            held = [model] if scorer is None else [model, scorer]
+            weights = [each.least_bytes / GIB for each in held]
+            caches = len(held) * _kv_cache_gib(engine)
+            if sum(weights) + caches > room:
+                parts = [f"{weights[0]:.1f} GiB of weights"]
+                parts += [f"its scorer {each.name} {weights[1]:.1f} GiB" for each in held[1:]]
+                parts += [f"{caches:.1f} GiB are for KV caches"] if caches else []
                 raise UserError(
-                    f"model {model.name} has {weights:.1f} GiB of weights, and the {num_gpus:g} GPUs of a replica hold"
-                    f" {room:g} GiB: raise engine.tensor_parallel or engine.pipeline_parallel, or leave the model out"
+                    f"model {model.name} has {', '.join(parts)}, and the {num_gpus:g} GPUs of a replica hold {room:g}"
+                    " GiB: raise engine.tensor_parallel or engine.pipeline_parallel, or leave the model out"
                 )
 
     async def replicas(self, work: Work, at_most: int) -> AsyncIterator[RayReplica]:
@@ -275,6 +289,25 @@ def node_resources() -> list[dict[str, float]]:
 def largest_gpu_gib(nodes: Sequence[Mapping[str, float]]) -> float:
     """Memory of the largest GPU on these nodes; infinite when there is one of a kind that is not known."""
     return max((_gpu_gib(node) for node in nodes if node.get("GPU")), default=math.inf)
+
+
+def _kv_cache_gib(engine: EngineConfig) -> float:
+    """What one engine keeps for its KV cache on all GPUs of a replica; 0 where that is what its weights leave."""
+    if not isinstance(engine, VLLM):
+        return 0.0
+    return engine.num_ranks * (engine.kv_cache_mib or 0) / 1024
+
+
+def _check_share(engine: EngineConfig, scorer: Model) -> None:
+    """Raise UserError when two engines on the same GPUs would ask for more than there is. vLLM takes its share of a
+    GPU whole, whatever it holds, unless the size of its KV cache is given; and starts only where as much is free."""
+    if not isinstance(engine, VLLM) or engine.kv_cache_mib is not None:
+        return
+    if 2 * engine.gpu_memory_utilization > 1:
+        raise UserError(
+            f"engine.gpu_memory_utilization is {engine.gpu_memory_utilization:g}, and scorer {scorer.name} has an"
+            " engine of its own on the same GPUs: leave room for two, e.g. engine.gpu_memory_utilization=0.45"
+        )
 
 
 def _gpu_gib(node: Mapping[str, float]) -> float:

@@ -212,7 +212,8 @@ def generate(
     started = time.perf_counter()
     experiment.cluster.connect()
     experiment.cluster.check(experiment.engine)
-    experiment.cluster.check_memory(experiment.engine, experiment.models)
+    scorer = experiment.scorer and experiment.scorer.model
+    experiment.cluster.check_memory(experiment.engine, experiment.models, scorer)
     _tell_of_others(experiment.pool_store)
     with experiment.folder.journal(seen) as journal, Display(_expected(jobs)) as display:
         exposed = Exposed(experiment.run_id, display, spending)

@@ -20,14 +20,17 @@ from types import SimpleNamespace
 import psutil
 import pyarrow as pa
 import pytest
-from conftest import ENVIRONMENT, SHIPPED
+import yaml
+from conftest import ENVIRONMENT, ROOT, SHIPPED
 
 from scaling_exp.cluster import Cluster, largest_gpu_gib, num_fitting
 from scaling_exp.dispatch import Dispatch, Job
 from scaling_exp.display import Display
+from scaling_exp.engines import ENGINES
 from scaling_exp.engines.simulated import Simulated
 from scaling_exp.models import Model
 from scaling_exp.prometheus import Exposed
+from scaling_exp.schema import of_kind
 from scaling_exp.store import DRAWS
 from scaling_exp.strategies import ParallelSampling
 from scaling_exp.types import Sampling, UserError
@@ -97,6 +100,35 @@ def test_a_model_of_more_weights_than_memory_is_refused_before_anything_loads(
             local.check_memory(engine, [MODEL, model_of_70b])
     else:
         local.check_memory(engine, [MODEL, model_of_70b])
+
+
+def test_a_scorer_takes_memory_beside_each_model(monkeypatch, model_of_70b):
+    monkeypatch.setattr("scaling_exp.cluster.node_resources", lambda: [H100S])
+    engine = Simulated(16, 0.01, 0.0, Respond(), num_gpus=2)
+    Cluster(None, 1).check_memory(engine, [model_of_70b])
+    Cluster(None, 1).check_memory(engine, [model_of_70b], scorer=MODEL)
+    beside = r"model 70B has 130.4 GiB of weights, its scorer 70B 130.4 GiB, and the 2 GPUs .* 192"
+    with pytest.raises(UserError, match=beside):
+        Cluster(None, 1).check_memory(engine, [MODEL, model_of_70b], scorer=model_of_70b)
+
+
+def on_gpu(**settings):
+    node = yaml.safe_load((ROOT / "conf" / "engine" / "vllm_gpu.yaml").read_text())
+    return of_kind(ENGINES, {**node, **settings}, "engine")
+
+
+def test_two_engines_share_a_gpu(monkeypatch):
+    monkeypatch.setattr("scaling_exp.cluster.node_resources", lambda: [H100S])
+    engine = on_gpu(gpu_memory_utilization=0.9)
+    Cluster(None, 1).check_memory(engine, [MODEL])
+    with pytest.raises(UserError, match=r"gpu_memory_utilization is 0.9, and scorer .*=0.45"):
+        Cluster(None, 1).check_memory(engine, [MODEL], scorer=MODEL)
+    Cluster(None, 1).check_memory(on_gpu(gpu_memory_utilization=0.45), [MODEL], scorer=MODEL)
+    # Two caches of 48 GiB are all that an H100 of Ray's largest kind has.
+    own_cache = on_gpu(gpu_memory_utilization=0.4, kv_cache_mib=48 * 1024)
+    Cluster(None, 1).check_memory(own_cache, [MODEL])
+    with pytest.raises(UserError, match=r"96.0 GiB are for KV caches, and the 1 GPUs"):
+        Cluster(None, 1).check_memory(own_cache, [MODEL], scorer=MODEL)
 
 
 def test_without_gpus_no_memory_is_checked(monkeypatch, model_of_70b):

@@ -45,7 +45,7 @@ class InProcess:
     def check(self, engine):
         """Everything fits."""
 
-    def check_memory(self, engine, models):
+    def check_memory(self, engine, models, scorer=None):
         """Everything fits."""
 
     async def replicas(self, work, at_most):
