@@ -85,6 +85,7 @@ TEXT = r"\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf|mathit|ope
 _text = re.compile(TEXT)
 _whole_text = re.compile(rf"{TEXT}\s*")
 _command = re.compile(r"\\[A-Za-z]+|\\.")
+_blanks = re.compile(r"(\s)\s+")
 _no_delimiter = re.compile(r"\\(?:left|right)\s*\.")
 _thousands = re.compile(r"(?<=\d)(?:\{,\}|,?\\!\s*|\\,)(?=\d{3}(?!\d))|(?<=,)\\!\s*(?=\d{3}(?!\d))")
 _connective = re.compile(r"\s*,?\s*(?:\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b)\s*")
@@ -130,6 +131,8 @@ def _unwrapped(text: str) -> str:
 
 def _clean(text: str) -> str:
     """One spelling of commands, thousands, text and blanks."""
+    # First, and one blank for many: what follows tries every way to share them out.
+    text = _blanks.sub(r"\1", text)
     text = _no_delimiter.sub("", text.translate(SYMBOLS))
     text = _thousands.sub("", text)
     text = _brackets.sub(r"\\\1{pmatrix}", text)

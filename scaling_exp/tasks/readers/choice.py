@@ -31,8 +31,9 @@ class ChoiceReader:
 @cache
 def _patterns(letters: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
     """At the head of a box; after `answer is` or `Answer:`; anywhere, but no article and no pronoun."""
-    opening = r"[\s*$({\[]*(?:\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{[\s(]*)?"
+    # Possessive: a run of blanks is not shared out in every way before a text that names no letter is given up.
+    opening = r"[\s*$({\[]*+(?:\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{[\s(]*)?"
     letter = rf"{opening}([{letters}])(?![A-Za-z0-9'’])"
-    announced = rf"(?i:\banswer\b[^.:=\n]{{0,60}}?(?:\bis\b|:|=)[\s:*]*(?:option|choice)?){letter}(?!\s+[a-z])"
+    announced = rf"(?i:\banswer\b[^.:=\n]{{0,60}}?(?:\bis\b|:|=)[\s:*]*+(?:option|choice)?){letter}(?!\s+[a-z])"
     alone = rf"(?<![A-Za-z0-9'’\\])([{letters}])(?![A-Za-z0-9'’])(?!(?<=[AI])\s+[a-z])"
     return re.compile(letter), re.compile(announced), re.compile(alone)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_fence = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\n`]*)")
+_fence = re.compile(r"[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([^\n`]*)")
 _definition = re.compile(r"^(?:async def|def|class) ", re.MULTILINE)
 
 
