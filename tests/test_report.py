@@ -159,6 +159,29 @@ def test_hostile_names_are_escaped_in_tables_and_provenance(analysis, embedded):
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
 
 
+def test_a_plot_is_drawn_whatever_the_models_it_is_named_after_are_called(tmp_path, analysis):
+    answer = next(each for each in analysis.answers if each.plots)
+    (plot, *_) = answer.plots
+    names = ("org/model", "../model", "a$\\frac$b", "org-model")
+    drawn = [
+        replace(
+            plot,
+            name=f"of_{name}",
+            title=name,
+            series=[replace(each, name=name) for each in plot.series],
+        )
+        for name in names
+    ]
+    told = replace(analysis, answers=[replace(answer, plots=drawn)])
+    write_report(tmp_path / "run", told, synthetic.manifest())
+    html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    links = re.findall(r'href="(figures/[^"]*_of_[^"]*)"', html)
+    assert len(set(links)) == len(names)
+    assert all((tmp_path / "run" / each).is_file() for each in links)
+    places = [each.removeprefix("figures/").removesuffix(".png") for each in links]
+    assert set(places) <= set(embedded_json(html)["answers"])
+
+
 def test_how_full_the_engines_were_and_what_failed_is_told(html):
     health = section(html, "health")
     for heading in (

@@ -65,7 +65,7 @@ def answer_section(answer: Answer, names: Sequence[str], group: str = "Answers")
 def answers_data(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, object]:
     """The plots of all answers for the page's script, by the identifier of their place."""
     return {
-        plot_id(answer, plot): plots.plot_data(plot, names)
+        plots.place(answer.name, plot): plots.plot_data(plot, names)
         for answer in answers
         for plot in answer.plots
     }
@@ -84,13 +84,8 @@ def line_colours(answers: Sequence[Answer]) -> dict[str, list[str]]:
     return found
 
 
-def plot_id(answer: Answer, plot: Plot) -> str:
-    """Where a plot stands in the page, and how its PNG is called."""
-    return f"{answer.name}_{plot.name}"
-
-
 def _figure(answer: Answer, plot: Plot) -> str:
-    place = text(plot_id(answer, plot))
+    place = text(plots.place(answer.name, plot))
     note = plots.thinning_note(plot)
     return (
         f'<figure class="card"><figcaption><div class="caption-head"><h3>{text(plot.title)}</h3>'

@@ -109,7 +109,7 @@ def measured_figures(
         yield "selection_gap", _gaps(gaps, ladder)
     for answer in answers:
         for plot in answer.plots:
-            yield f"{answer.name}_{plot.name}", plot_figure(plot, ladder)
+            yield plots.place(answer.name, plot), plot_figure(plot, ladder)
 
 
 def _figures(analysis: Analysis, ladder: Ladder) -> Iterable[tuple[str, Figure]]:
@@ -140,13 +140,20 @@ def _legend(figure: Figure, ladder: Ladder, selectors: Iterable[str]) -> None:
     """Models by colour; of a long ladder every so manieth."""
     step = -(-len(ladder.names) // MAX_LEGEND)
     pairs = list(zip(ladder.names, ladder.colours, strict=True))[::step]
-    entries = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in pairs]
+    entries = [
+        Line2D([], [], color=colour, marker="o", label=_words(name)) for name, colour in pairs
+    ]
     shown = [name for name in charts.SELECTORS if name in set(selectors)]
     entries += [
         Line2D([], [], color=SOFT, linestyle=DASHES[name], label=name.replace("_", " "))
         for name in shown
     ]
     figure.legend(handles=entries, loc="outside right center")
+
+
+def _words(text: str) -> str:
+    """A text from outside: its dollars begin no formula."""
+    return text.replace("$", r"\$")
 
 
 def _share_axis(axes: Axes, label: str = "Accuracy") -> None:
@@ -249,7 +256,7 @@ def _levels(
             marker="o",
             markersize=4,
         )
-    axes.set_xticks(range(len(levels)), levels)
+    axes.set_xticks(range(len(levels)), list(map(_words, levels)))
     axes.set_xlabel(f"Difficulty {name}")
     axes.set_title(f"Accuracy by {name}, all samples drawn")
     _share_axis(axes)
@@ -282,7 +289,7 @@ def _ledger(table: pd.DataFrame) -> Figure:
         for part, (start, end) in zip(ledger.PARTS.values(), pairwise(ends), strict=True):
             axes.barh(at, end - start, left=start, color=part.colour, height=0.62)
         axes.text(1.01, at, f"{bar.total:.2g}", va="center", color=SOFT)
-    axes.set_yticks(range(len(bars)), [bar.model for bar in reversed(bars)])
+    axes.set_yticks(range(len(bars)), [_words(bar.model) for bar in reversed(bars)])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_title("Where the FLOPs went")
     handles = [Line2D([], [], color=p.colour, lw=6, label=p.label) for p in ledger.PARTS.values()]
@@ -304,9 +311,9 @@ def plot_figure(plot: Plot, ladder: Ladder) -> Figure:
     axes.set_yscale("log" if plot.is_log_y else "linear")
     if plots.is_share(plot.y_label, [each.y for each in plot.series]) and not plot.is_log_y:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel(plot.x_label)
-    axes.set_ylabel(plot.y_label)
-    axes.set_title(plot.title)
+    axes.set_xlabel(_words(plot.x_label))
+    axes.set_ylabel(_words(plot.y_label))
+    axes.set_title(_words(plot.title))
     _series_legend(figure, axes)
     return figure
 
@@ -318,7 +325,7 @@ def _draw_series(axes: Axes, series: Series, colour: str, marker: str) -> None:
         **LOOKS[series.style],
         **({"marker": marker} if "marker" in LOOKS[series.style] else {}),
     }
-    axes.plot(x, y, color=colour, label=series.name, **look)
+    axes.plot(x, y, color=colour, label=_words(series.name), **look)
     if series.low is None or series.high is None:
         return
     low, high = np.asarray(series.low, float)[kept], np.asarray(series.high, float)[kept]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from hashlib import sha256
 
 import numpy as np
 
@@ -25,6 +26,14 @@ STYLES: dict[Style, str] = {
     "extrapolated": "extrapolated",
 }
 SHARE_LABEL = re.compile(r"accuracy|pass@|maj@|coverage|share|gap|error rate|solve rate", re.I)
+
+
+def place(answer: str, plot: Plot) -> str:
+    """Where a plot of an answer stands in the page, and how its PNG is called. A model that the plot is named after may
+    be called what is no file's name."""
+    name = f"{answer}_{plot.name}"
+    plain = re.sub(r"[^\w.@-]", "-", name)
+    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:4]}"
 
 
 def plot_data(plot: Plot, names: Sequence[str]) -> dict[str, object]:
