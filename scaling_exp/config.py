@@ -191,7 +191,12 @@ def _scorer(
             return of_kind(SCORERS, {"grader": task.grader, **settings}, "scorer")
         scorer = of_kind(SCORERS, settings, "scorer")
         (model,) = as_drawn([scorer.model], engine)
-        return replace(scorer, revision=model.revision, dtype=model.dtype)
+        return replace(
+            scorer,
+            revision=model.revision,
+            dtype=model.dtype,
+            max_model_len=model.max_model_len,
+        )
     for name, strategy in strategies.items():
         if strategy.bound.is_scored:
             raise ConfigError(

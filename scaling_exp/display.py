@@ -161,11 +161,12 @@ class Tally:
 
     @property
     def scorer_share(self) -> float | None:
-        """Of the busy seconds of the replicas that held it, the part of the scorer; None where there is none."""
+        """Of the busy seconds of the replicas that held it, the part of the scorer's engine; None without one."""
         scorers = [each.report.scorer for each in self.shifts if each.report.scorer]
-        scoring = sum(each.counters.busy_seconds for each in scorers)
+        engines = [each.counters for each in scorers if each.counters.steps]
+        scoring = sum(each.busy_seconds for each in engines)
         busy = scoring + sum(each.report.counters.busy_seconds for each in self.shifts)
-        return _share(scoring, busy) if scorers else None
+        return _share(scoring, busy) if engines else None
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ from scaling_exp.report import redraw
 from scaling_exp.scorers import ScorerModel
 from scaling_exp.spending import Limits, Spending
 from scaling_exp.store import Journal, Pool, RunFolder, Store, known_by_root
-from scaling_exp.survey import Prompted, Scores, Survey, survey
+from scaling_exp.survey import Prompted, Scores, Survey, check_scorer, survey
 from scaling_exp.tables import ENGINES, write_tables
 from scaling_exp.tasks import Task
 from scaling_exp.tracking import Tracker
@@ -157,10 +157,13 @@ def run(experiment: Experiment, command: str) -> Finished:
 def survey_pool(experiment: Experiment) -> list[Survey]:
     """What the pool holds and lacks for every model.
 
-    Raises UserError when a model cannot take the prompts or what strategies want to add to them.
+    Raises UserError when a model cannot take the prompts or what strategies want to add to them, or the scorer what is
+    to be scored.
     """
     problems, strategies = experiment.task.problems(), experiment.strategies
     surveys, scores = [], experiment.scores()
+    if experiment.scorer is not None:
+        check_scorer(experiment.scorer, problems, experiment.models, strategies)
     for model in experiment.models:
         prompted = Prompted.of(model, problems, experiment.seed, strategies)
         pool = experiment.pool_store.pool(model.fingerprint)

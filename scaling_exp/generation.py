@@ -64,7 +64,9 @@ class Bound:
     and `num_below` others that continue them.
 
     `is_exact` when it always asks for all of the samples and nothing below, whatever they hold: then a plan is
-    arithmetic on counts. `is_scored` when it asks for scores too.
+    arithmetic on counts. `is_scored` when it asks for scores too. `num_tokens` are the most that all draws together add
+    to the prompt, forced ones included; 0: each adds as many as `sampling` allows. Where answers grow in steps and some
+    are given up, a step is taken to have its share of the longest answer: nothing else is known of it.
     """
 
     num_samples: int
@@ -72,6 +74,7 @@ class Bound:
     is_exact: bool
     num_below: int = 0
     is_scored: bool = False
+    num_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.is_exact and self.num_below:
@@ -80,6 +83,11 @@ class Bound:
     @property
     def num_draws(self) -> int:
         return self.num_samples + self.num_below
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of all draws together; see `num_tokens`."""
+        return self.num_tokens or self.num_draws * self.sampling.max_tokens
 
 
 class Strategy(Protocol):

@@ -1,8 +1,9 @@
 """What a run would draw, cost and resolve, before it starts. Loads no engine and no model.
 
-Lengths are those of finished draws of the same model where the pool has any, else the strategy's longest; time comes
-from the speed of earlier runs in the store, and is not given where there was none. What differences it would resolve
-follows from the variance of the draws in the pool; without any, from a stated worst case.
+Lengths are those of finished draws of the same model where the pool has any, never more than strategies allow a whole
+forest (`Bound.num_tokens`); time comes from the speed of earlier runs in the store, with the same scorer, and is not
+given where there was none. What differences it would resolve follows from the variance of the draws in the pool;
+without any, from a stated worst case.
 
 Axes: P problems, S draws.
 """
@@ -10,25 +11,26 @@ Axes: P problems, S draws.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 from itertools import combinations
 from pathlib import Path as FilePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from scaling_exp.analysis.cost import decode_flops, prefill_flops
+from scaling_exp.analysis.cost import decode_flops, forward_flops, prefill_flops
 from scaling_exp.analysis.estimators import FloatArray, IntArray, Votes, plurality
 from scaling_exp.analysis.ledger import seconds_per_output_token
 from scaling_exp.analysis.pricing import Tariff
 from scaling_exp.analysis.significance import WORST_CASE, Criterion, Spread, of_values, paired
 from scaling_exp.experiment import Experiment, accelerators_per_replica, check_limits, survey_pool
-from scaling_exp.generation import Bound
+from scaling_exp.generation import Bound, Strategy
 from scaling_exp.grading import Grading
 from scaling_exp.spending import Spent
 from scaling_exp.spending import dollars as as_dollars
@@ -57,44 +59,137 @@ def plan(experiment: Experiment) -> str:
     if len(surveys) > 1:
         console.print(resolution(experiment, surveys))
     console.print(costs(experiment, surveys))
-    scorer = experiment.scorer
-    if scorer and scorer.model and any(each.problems_to_draw for each in surveys):
-        console.print(f"What {scorer.name} reads to score answers is not counted and comes on top.")
-    for line in (*paid_by_token(experiment, surveys), *against_limits(experiment, surveys)):
+    for line in (
+        *taken_for_granted(experiment, surveys),
+        *paid_by_token(experiment, surveys),
+        *against_limits(experiment, surveys),
+    ):
         console.print(line, highlight=False)
     return text.getvalue()
 
 
 def costs(experiment: Experiment, surveys: Sequence[Survey]) -> Table:
-    """One row a model and a total."""
-    speeds = known_speeds(experiment.pool_store.root)
+    """One row a model, one for the scorer, and a total."""
+    speeds = known_speeds(experiment.pool_store.root, _scorer_name(experiment))
     table = Table(title=f"{experiment.run_id}: what `run` would draw", title_justify="left")
     for column in ("model", "in the pool", "to draw, at most", "output tokens", "FLOPs", "seconds"):
         table.add_column(column, justify="left" if column == "model" else "right")
     totals = [0, 0, 0.0, 0.0]
     for mine in surveys:
         num_known, num_missing = int(mine.num_known_P.sum()), int(mine.num_missing_P.sum())
-        measured = mean_length(mine)
-        length = measured or max(each.max_new_tokens for each in experiment.strategies.values())
-        tokens = num_missing * length
-        flops = expected_flops(mine, length)
+        expected = Expected.of(mine, experiment.strategies)
         speed = speeds.get(mine.model.name)
-        seconds = tokens / speed if speed else None
-        for index, amount in enumerate((num_known, num_missing, tokens, flops)):
+        seconds = expected.output_tokens / speed if speed else None
+        for index, amount in enumerate(
+            (num_known, num_missing, expected.output_tokens, expected.flops)
+        ):
             totals[index] += amount
         table.add_row(
             mine.model.name,
             f"{num_known:,}",
             f"{num_missing:,}",
-            f"{'' if measured else '<= '}{tokens:,.0f}",
-            _flops(flops),
+            f"{'' if expected.is_measured else '<= '}{expected.output_tokens:,.0f}",
+            _flops(expected.flops),
             "not known yet" if seconds is None else f"{seconds:,.0f}",
         )
+    if (scores := scores_of(experiment, surveys)).num_scores:
+        table.add_row(
+            _scorer_name(experiment),
+            "",
+            f"{scores.num_scores:,} scores",
+            f"<= {scores.num_tokens:,} read",
+            _flops(scores.flops),
+            "in theirs" if speeds else "not known yet",
+        )
+        totals[3] += scores.flops
     table.add_section()
     table.add_row(
         "all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2]:,.0f}", _flops(totals[3]), ""
     )
     return table
+
+
+def taken_for_granted(experiment: Experiment, surveys: Sequence[Survey]) -> Iterator[str]:
+    """What the numbers rest on that nothing tells before it is drawn."""
+    lacking = [
+        experiment.strategies[name].bound
+        for name in experiment.strategies
+        if any(each.lacks_P[name].any() for each in surveys)
+    ]
+    if any(each.is_scored and each.num_below for each in lacking):
+        yield (
+            "Of a search the draws are the most that it can ask for; a step is taken to have its share of the longest"
+            " answer."
+        )
+    scorer = experiment.scorer
+    if scorer is not None and scorer.model is not None and any(each.is_scored for each in lacking):
+        yield (
+            f"What {scorer.name} reads counts once for every answer, as in the report; without room in its prefix cache"
+            " it is read again for every step."
+        )
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the missing draws of a model would take: as long as those that are known, or as strategies allow."""
+
+    output_tokens: float
+    flops: float
+    is_measured: bool
+
+    @classmethod
+    def of(cls, mine: Survey, strategies: Mapping[str, Strategy]) -> Expected:
+        """The prefill of every prompt that has something to draw, and decoding of what is missing."""
+        lacking = [strategies[name] for name, lacks_P in mine.lacks_P.items() if lacks_P.any()]
+        longest = max((each.max_new_tokens for each in lacking), default=1)
+        mean = mean_length(mine)
+        tokens_P = mine.num_tokens_P.astype(np.float64)
+        if mean is not None:
+            tokens_P = np.minimum(tokens_P, mine.num_missing_P * mean)
+            is_deep = any(each.bound.num_below for each in lacking)
+            longest = longest if is_deep else max(1, round(mean))
+        shape, prompts = mine.model.facts.architecture, mine.prompted.prompts
+        prompt_P = np.array([len(prompts[at]) for at in mine.problems_to_draw])
+        answers_P = tokens_P[mine.problems_to_draw] / longest
+        flops_P = prefill_flops(shape, prompt_P) + answers_P * decode_flops(
+            shape, prompt_P, longest
+        )
+        return cls(float(tokens_P.sum()), float(flops_P.sum()), mean is not None)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a scorer would be asked and read, at most: every token once, as the report charges it."""
+
+    num_scores: int = 0
+    num_tokens: int = 0
+    flops: float = 0.0
+
+
+def scores_of(experiment: Experiment, surveys: Sequence[Survey]) -> Scored:
+    """Scores that are missing; an answer is taken to have as many tokens for the scorer as for its model."""
+    scorer, strategies = experiment.scorer, experiment.strategies
+    if scorer is None:
+        return Scored()
+    beside_P = np.array(scorer.num_beside(surveys[0].prompted.problems))
+    num_scores, num_tokens, flops = 0, 0, 0.0
+    for name, strategy in strategies.items():
+        bound, longest = strategy.bound, strategy.max_new_tokens
+        for mine in surveys if bound.is_scored else ():
+            asked_P = beside_P[mine.lacks_P[name]]
+            num_scores += len(asked_P) * bound.num_draws
+            if scorer.model is None:
+                continue
+            num_tokens += int(asked_P.sum()) + len(asked_P) * bound.most_tokens
+            shape = scorer.facts.architecture
+            answers_P = forward_flops(shape, asked_P + 1, asked_P + longest)
+            flops_P = prefill_flops(shape, asked_P) + bound.most_tokens / longest * answers_P
+            flops += float(flops_P.sum())
+    return Scored(num_scores, num_tokens, flops)
+
+
+def _scorer_name(experiment: Experiment) -> str:
+    return experiment.scorer.name if experiment.scorer else ""
 
 
 def _flops(amount: float) -> str:
@@ -135,20 +230,22 @@ def _compared(limit: float, so_far: float, more: float | None) -> str:
 def _expected(
     experiment: Experiment, surveys: Sequence[Survey]
 ) -> Iterator[tuple[float | None, float | None, float | None]]:
-    """FLOPs, dollars and seconds of every model's draws; None where neither a price nor an earlier run tells."""
+    """FLOPs, dollars and seconds of every model's draws; None where neither a price nor an earlier run tells. Those of
+    the scorer are FLOPs: it works in the same seconds."""
     pricing, store = experiment.analysis.pricing, experiment.pool_store
-    speeds = known_speeds(store.root)
-    seconds_per_token = known_seconds_per_token(store, accelerators_per_replica(experiment))
+    scorer = _scorer_name(experiment)
+    speeds = known_speeds(store.root, scorer)
+    seconds_per_token = known_seconds_per_token(store, accelerators_per_replica(experiment), scorer)
     for mine in surveys:
-        facts, length = mine.model.facts, expected_length(experiment, mine)
-        tokens = int(mine.num_missing_P.sum()) * length
+        facts, expected = mine.model.facts, Expected.of(mine, experiment.strategies)
         dollars, rate = None, pricing.dollars_per_second
         if (tariff := pricing.tariff(facts.name, facts.hosted_as)) is not None:
-            dollars = token_dollars(tariff, mine, length)
+            dollars = token_dollars(tariff, mine, expected.output_tokens)
         elif rate is not None and facts.name in seconds_per_token:
-            dollars = rate * tokens * seconds_per_token[facts.name]
+            dollars = rate * expected.output_tokens * seconds_per_token[facts.name]
         speed = speeds.get(facts.name)
-        yield expected_flops(mine, length), dollars, tokens / speed if speed else None
+        yield expected.flops, dollars, expected.output_tokens / speed if speed else None
+    yield scores_of(experiment, surveys).flops, 0.0, 0.0
 
 
 def paid_by_token(experiment: Experiment, surveys: Sequence[Survey]) -> Iterator[str]:
@@ -158,10 +255,10 @@ def paid_by_token(experiment: Experiment, surveys: Sequence[Survey]) -> Iterator
         facts = mine.model.facts
         tariff = pricing.tariff(facts.name, facts.hosted_as)
         if tariff is not None:
-            length = mean_length(mine)
-            most = token_dollars(tariff, mine, length or expected_length(experiment, mine))
+            expected = Expected.of(mine, experiment.strategies)
+            most = token_dollars(tariff, mine, expected.output_tokens)
             yield (
-                f"{facts.name}: {as_dollars(most)}{'' if length else ' at most'}, at {tariff.input:g} and"
+                f"{facts.name}: {as_dollars(most)}{'' if expected.is_measured else ' at most'}, at {tariff.input:g} and"
                 f" {tariff.output:g} dollars per million tokens read and written ({tariff})"
             )
         elif facts.hosted_as:
@@ -172,19 +269,13 @@ def paid_by_token(experiment: Experiment, surveys: Sequence[Survey]) -> Iterator
 
 
 def token_dollars(tariff: Tariff, mine: Survey, output_tokens: float) -> float:
-    """What the missing draws cost if each has so many tokens and nothing of a prompt is cached. Of a model whose
+    """What the missing draws cost if they write so many tokens and nothing of a prompt is cached. Of a model whose
     tokenizer is not known every byte of a prompt is taken to be a token, which it is at most."""
     read = sum(
         int(num) * len(prompt)
         for num, prompt in zip(mine.num_missing_P, mine.prompted.prompts, strict=True)
     )
-    return tariff.dollars(input=read, output=int(mine.num_missing_P.sum()) * output_tokens)
-
-
-def expected_length(experiment: Experiment, mine: Survey) -> float:
-    """Output tokens of a draw: the mean of what is known, else the longest that a strategy allows."""
-    longest = max(each.max_new_tokens for each in experiment.strategies.values())
-    return mean_length(mine) or longest
+    return tariff.dollars(input=read, output=output_tokens)
 
 
 def _sum(parts: Sequence[float | None]) -> float | None:
@@ -343,33 +434,37 @@ def mean_length(surveyed: Survey) -> float | None:
     return float(lengths.mean()) if len(lengths) else None
 
 
-def expected_flops(surveyed: Survey, length: float) -> float:
-    """Prefill of every prompt that has something to draw, and decoding of what is missing."""
-    architecture = surveyed.model.facts.architecture
-    total = 0.0
-    for at in surveyed.problems_to_draw:
-        num_prompt = len(surveyed.prompted.prompts[at])
-        total += float(prefill_flops(architecture, num_prompt))
-        one = float(decode_flops(architecture, num_prompt, round(length)))
-        total += int(surveyed.num_missing_P[at]) * one
-    return total
-
-
-def known_seconds_per_token(store: Store, accelerators: int) -> dict[str, float]:
-    """Accelerator seconds of an output token of each model, in the latest run that drew from it."""
+def known_seconds_per_token(store: Store, accelerators: int, scorer: str = "") -> dict[str, float]:
+    """Accelerator seconds of an output token of each model, in the latest run that drew from it; see `known_speeds`."""
     seconds: dict[str, float] = {}
     runs = [each for each in store.runs() if each.has_table("engines")]
     for run in sorted(runs, key=lambda each: (each.path / "engines.parquet").stat().st_mtime):
-        seconds |= seconds_per_output_token(run.read_table("engines").to_pandas(), accelerators)
+        shares = _shares_of_models(run.read_manifest(), scorer)
+        measured = seconds_per_output_token(run.read_table("engines").to_pandas(), accelerators)
+        seconds |= {name: each * shares[name] for name, each in measured.items() if name in shares}
     return seconds
 
 
-def known_speeds(store: FilePath) -> dict[str, float]:
-    """Output tokens a second of each model in the latest run that drew from it."""
+def known_speeds(store: FilePath, scorer: str = "") -> dict[str, float]:
+    """Output tokens a second of each model, in the latest run that drew from it: beside that scorer, if one is named,
+    with the time that it took; else by itself, without the time that any took."""
     speeds: dict[str, float] = {}
     for manifest in sorted(store.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime):
-        generation = json.loads(manifest.read_text()).get("generation", {})
-        for name, record in generation.items():
-            if record["tokens_per_second"]:
-                speeds[name] = record["tokens_per_second"]
+        recorded = json.loads(manifest.read_text())
+        shares = _shares_of_models(recorded, scorer)
+        for name, record in recorded.get("generation", {}).items():
+            if record["tokens_per_second"] and name in shares:
+                speeds[name] = record["tokens_per_second"] / shares[name]
     return speeds
+
+
+def _shares_of_models(manifest: Mapping[str, Any], scorer: str) -> dict[str, float]:
+    """Of the time that a run drew from each model, what is to be counted; nothing of runs with another scorer than the
+    one that is named."""
+    had = manifest.get("scorer") or {}
+    if scorer and had.get("name") != scorer:
+        return {}
+    return {
+        name: 1.0 if scorer else 1.0 - (record.get("scorer_share") or 0.0)
+        for name, record in manifest.get("generation", {}).items()
+    }

@@ -6,13 +6,14 @@ Either works beside the engine that draws, so that other problems go on meanwhil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from scaling_exp.engines import Counters, Engine, EngineConfig
 from scaling_exp.generation import Sampler
 from scaling_exp.grading import Grading
+from scaling_exp.models import Model
 from scaling_exp.runtime import Gate
 from scaling_exp.scorers import ScorerModel, Verifier, answer_in, verdict_of
 from scaling_exp.types import Completion, Problem, Sampling, Tokens, UserError
@@ -52,7 +53,7 @@ async def start(scorer: ScorerModel, engine: EngineConfig) -> Service:
     assert scorer.model is not None
     held = engine.start()
     await held.hold(scorer.model)
-    return ByModel(held)
+    return ByModel(held, scorer.model)
 
 
 @dataclass(eq=False)
@@ -60,6 +61,7 @@ class ByModel:
     """An engine with the scorer's model."""
 
     engine: Engine
+    model: Model
 
     def __post_init__(self) -> None:
         self.begin()
@@ -81,7 +83,16 @@ class ByModel:
         return self.gate.num_in_flight
 
     def on(self, problem: Problem | None) -> Sampler:  # noqa: ARG002 - a model reads all in its prefix
-        return self.gate
+        return self._ask
+
+    def _ask(self, prefix: Tokens, sampling: Sampling, seed: int) -> Awaitable[Completion]:
+        """Raises UserError for more than the model takes: how long an answer is in its tokens is not known before."""
+        if (needed := len(prefix) + (not sampling.pooling)) > self.model.max_tokens:
+            raise UserError(
+                f"scorer.path: {self.model.path} takes {self.model.max_tokens} tokens, and to score an answer that was"
+                f" drawn wants {needed}: lower max_tokens, or choose another scorer"
+            )
+        return self.gate(prefix, sampling, seed)
 
     async def close(self) -> None:
         await self.engine.close()

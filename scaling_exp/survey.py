@@ -95,6 +95,33 @@ def _check_lengths(
             )
 
 
+def check_scorer(
+    scorer: ScorerModel,
+    problems: Sequence[Problem],
+    models: Sequence[Model],
+    strategies: Mapping[str, Strategy],
+) -> None:
+    """Raise UserError when the scorer's model cannot read a question with the longest answer to it.
+
+    How long an answer is in other words than its model's is not known before it is drawn: of such a model it counts for
+    nothing here, and the draw of a score tells.
+    """
+    scored = {name: each for name, each in strategies.items() if each.bound.is_scored}
+    if scorer.model is None or not scored:
+        return
+    limit, beside = scorer.model.max_tokens, max(scorer.num_beside(problems), default=0)
+    for model in models:
+        has_its_words = model.vocabulary == scorer.model.vocabulary
+        for name, strategy in scored.items():
+            answer = strategy.max_new_tokens if has_its_words else 0
+            if beside + answer + 1 > limit:
+                raise UserError(
+                    f"strategies.{name}: scorer.path {scorer.model.path} takes {limit} tokens, and a question is up to"
+                    f" {beside} with scorer.template, an answer of {model.name} up to {strategy.max_new_tokens}: lower"
+                    " max_tokens, or choose another scorer"
+                )
+
+
 @dataclass(frozen=True)
 class Survey:
     """What one model's pool holds of what strategies can ask for, and what it lacks, an upper bound, per problem."""
@@ -103,6 +130,8 @@ class Survey:
     pool: Pool
     num_known_P: Ints
     num_missing_P: Ints
+    num_tokens_P: Ints
+    """Of the draws that are missing (see `Bound.num_tokens`)."""
     lacks_P: Mapping[str, npt.NDArray[np.bool_]]
     """Per strategy, whether it misses draws of a problem."""
     has_scorer: bool = False
@@ -144,13 +173,15 @@ def survey(
     ended = _ended_with_known(prompted, pool, strategies, task, scores, unsure)
     num_known_P = np.zeros(len(prompted.roots), np.int64)
     num_missing_P = np.zeros(len(prompted.roots), np.int64)
+    num_tokens_P = np.zeros(len(prompted.roots), np.int64)
     lacks_P: dict[str, npt.NDArray[np.bool_]] = {}
     for each in wanted:
         lacks_P |= each.lacks(ended)
         num_known_P += each.num_known_P
         num_missing_P += each.num_missing(lacks_P)
+        num_tokens_P += each.num_tokens(lacks_P)
     has_scorer = scores is not None
-    return Survey(prompted, pool, num_known_P, num_missing_P, lacks_P, has_scorer)
+    return Survey(prompted, pool, num_known_P, num_missing_P, num_tokens_P, lacks_P, has_scorer)
 
 
 @dataclass(frozen=True)
@@ -212,6 +243,19 @@ class _Wanted:
         below = [np.where(lacks[name], each.num_below, 0) for name, each in adaptive.items()]
         nothing_P = np.zeros_like(fixed_P)
         return fixed_P + np.max([nothing_P, *beyond], axis=0) + np.sum([nothing_P, *below], axis=0)
+
+    def num_tokens(self, lacks: Mapping[str, npt.NDArray[np.bool_]]) -> Ints:
+        """Most tokens of them, (P,): of what goes below samples the forests whole, as if they shared none."""
+        fixed_P = self.drawn.missing(0, self.num_fixed)
+        flat = [name for name, each in self.bounds.items() if not each.num_below]
+        deep = [name for name, each in self.bounds.items() if each.num_below]
+        beyond = [np.where(lacks[name], self.num_open(self.bounds[name]), 0) for name in flat]
+        samples_P = fixed_P + np.max([np.zeros_like(fixed_P), *beyond], axis=0)
+        tokens_P = samples_P * max(
+            (self.bounds[name].sampling.max_tokens for name in flat), default=0
+        )
+        forests = [np.where(lacks[name], self.bounds[name].most_tokens, 0) for name in deep]
+        return tokens_P + np.sum([np.zeros_like(fixed_P), *forests], axis=0)
 
 
 def _by_sampling(

@@ -1,5 +1,6 @@
 """What a plan says that a run would resolve: from the variance of the draws in the pool, else from a worst case."""
 
+import json
 from dataclasses import replace
 from itertools import combinations
 
@@ -7,11 +8,19 @@ import numpy as np
 import pytest
 from test_experiment import FirstTerm, experiment, no_report, scored  # noqa: F401 - a fixture, used by name
 
+from scaling_exp.analysis.ledger import ledger
 from scaling_exp.analysis.pricing import Pricing, Tariff
 from scaling_exp.analysis.significance import WORST_CASE, Criterion, paired
 from scaling_exp.experiment import run, survey_pool
 from scaling_exp.grading import Exact
-from scaling_exp.plan import paid_by_token, plan, readings, token_dollars
+from scaling_exp.plan import (
+    known_speeds,
+    paid_by_token,
+    plan,
+    readings,
+    scores_of,
+    token_dollars,
+)
 from scaling_exp.spending import dollars
 from scaling_exp.tasks.arithmetic import Level
 from scaling_exp.types import Grade
@@ -107,7 +116,7 @@ def test_what_is_paid_by_the_token_is_told_with_its_price(tmp_path):
     )
     longest = max(each.max_new_tokens for each in made.strategies.values())
     most = (read * 2 + num_draws * longest * 8) / 1e6
-    assert token_dollars(tariff, mine, longest) == pytest.approx(most)
+    assert token_dollars(tariff, mine, num_draws * longest) == pytest.approx(most)
     (line,) = paid_by_token(made, surveys)
     assert line.startswith(
         f"{name}: {dollars(most)} at most, at 2 and 8 dollars per million tokens"
@@ -116,9 +125,46 @@ def test_what_is_paid_by_the_token_is_told_with_its_price(tmp_path):
     assert line[:40] in plan(made)
 
 
-def test_what_a_scorer_reads_is_said_to_come_on_top(tmp_path):
+def test_what_a_scorer_would_read_is_counted_and_what_it_read_is_less(tmp_path):
     made = scored(tmp_path)
-    said = "What scorer reads to score answers is not counted and comes on top."
-    assert said in plan(made)
+    most = scores_of(made, survey_pool(made))
+    assert most.num_scores == 2 * 6 * (4 + 4 * 4)
+    said = plan(made)
+    assert f"{most.num_scores:,} scores" in said
+    assert f"<= {most.num_tokens:,} read" in said
+    assert "What scorer reads counts once for every answer" in said
     run(made, "command")
-    assert said not in plan(made)
+    manifest = made.folder.read_manifest()
+    assert 0 < manifest["scoring"]["scorer"]["num_draws"] <= most.num_scores
+    traces = made.folder.read_table("traces").to_pandas()
+    samples = made.folder.read_table("samples").to_pandas()
+    models, scorer = [each.facts for each in made.models], made.scorer.facts.architecture
+    spent = ledger(traces, samples, models, scorer)
+    assert 0 < spent["scorer"].sum() <= most.flops
+    assert "scores" not in plan(made)
+
+
+def test_a_search_is_not_planned_as_if_every_step_were_a_whole_answer(tmp_path):
+    made = scored(tmp_path)
+    (mine, _) = survey_pool(made)
+    best_of, beam = (each.bound for each in made.strategies.values())
+    assert (best_of.num_draws, beam.num_draws) == (4, 16)
+    # Four samples of 8 tokens, and four answers of as many in at most four steps.
+    assert mine.num_tokens_P.tolist() == [4 * 8 + 4 * 8] * 6
+    run(made, "command")
+    written = made.folder.read_table("traces").to_pandas().groupby(["model", "problem"])
+    assert (written["num_output_tokens"].sum() <= 64).mean() > 0.9
+
+
+def test_speeds_are_those_of_runs_with_the_same_scorer(tmp_path):
+    def keep(name, scorer, share):
+        record = {"tokens_per_second": 900, "scorer_share": share}
+        (tmp_path / name).mkdir()
+        had = scorer and {"name": scorer}
+        manifest = {"scorer": had, "generation": {"small": record}}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+
+    keep("searched", "judge", 0.25)
+    assert known_speeds(tmp_path, "judge") == {"small": 900}
+    assert known_speeds(tmp_path, "another") == {}
+    assert known_speeds(tmp_path) == {"small": 1200}

@@ -100,6 +100,11 @@ class HostedModel(Model):
         """Nothing is held here."""
         return 0.0
 
+    @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Its words are not known."""
+        return {}
+
     @property
     def settings(self) -> dict[str, Any]:
         """What every request says beside messages and sampling."""

@@ -317,6 +317,11 @@ class Model:
                 f" ({reason}): pip install sentencepiece protobuf, or put a tokenizer.json there"
             ) from error
 
+    @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Token ids of its words, without those that were added for special ends."""
+        return self.tokenizer.get_vocab(with_added_tokens=False)
+
     @property
     def _tokenizer_names(self) -> list[str]:
         """The tokenizer.json, or the files of an older form."""

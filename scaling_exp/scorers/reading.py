@@ -75,6 +75,7 @@ class Asked(ABC):
     revision: str | None = None
     dtype: str | None = None
     pretraining_tokens: int | None = None
+    max_model_len: int | None = None
     template: str = "{question} {answer}"
     step_end: str = ""
 
@@ -93,6 +94,7 @@ class Asked(ABC):
             self.pretraining_tokens,
             revision=self.revision,
             dtype=self.dtype,
+            max_model_len=self.max_model_len,
         )
 
     @property
@@ -107,6 +109,10 @@ class Asked(ABC):
     def caveat(self) -> str:
         """Nothing: it knows no more than it reads."""
         return ""
+
+    def num_beside(self, problems: Sequence[Problem]) -> Sequence[int]:
+        texts = [self.reading.texts(each.prompt, "")[-1] for each in problems]
+        return [len(each) for each in self.model.encode_said(texts, add_special_tokens=True)]
 
     @abstractmethod
     def asks(self, question: str, answer: str) -> Sequence[Ask]:

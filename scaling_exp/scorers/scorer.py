@@ -52,6 +52,10 @@ class ScorerModel(Protocol):
         """What a reader of results must know, in a sentence; empty for nothing."""
         ...
 
+    def num_beside(self, problems: Sequence[Problem]) -> Sequence[int]:
+        """Tokens that it reads of each problem beside an answer."""
+        ...
+
     def scorer(
         self,
         source: Source,

@@ -78,7 +78,13 @@ class Judged:
     @property
     def bound(self) -> Bound:
         below = num_verdicts(self.num_samples, self.group_size)
-        return Bound(self.num_samples, self.sampling, is_exact=False, num_below=below)
+        return Bound(
+            self.num_samples,
+            self.sampling,
+            is_exact=False,
+            num_below=below,
+            num_tokens=self.num_samples * self.sampling.max_tokens + below * self.max_new_tokens,
+        )
 
     @property
     def max_new_tokens(self) -> int:

@@ -82,8 +82,13 @@ class BudgetForcing:
 
     @property
     def bound(self) -> Bound:
-        below = self.num_samples * (self.num_waits + 1)
-        return Bound(self.num_samples, self.thinking, is_exact=False, num_below=below)
+        return Bound(
+            self.num_samples,
+            self.thinking,
+            is_exact=False,
+            num_below=self.num_samples * (self.num_waits + 1),
+            num_tokens=self.num_samples * self.max_new_tokens,
+        )
 
     @property
     def max_new_tokens(self) -> int:
@@ -132,7 +137,13 @@ class Revision:
     @property
     def bound(self) -> Bound:
         below = self.num_attempts - self.num_chains
-        return Bound(self.num_chains, self.sampling, is_exact=not below, num_below=below)
+        return Bound(
+            self.num_chains,
+            self.sampling,
+            is_exact=not below,
+            num_below=below,
+            num_tokens=self.num_chains * self.max_new_tokens,
+        )
 
     @property
     def max_new_tokens(self) -> int:

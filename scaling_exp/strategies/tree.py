@@ -142,9 +142,14 @@ class Search(ABC):
 
     @property
     def bound(self) -> Bound:
-        below = self.width * (self.steps.max_steps - 1)
-        first = self.steps.next(0, 0)
-        return Bound(self.width, first, is_exact=False, num_below=below, is_scored=True)
+        return Bound(
+            self.width,
+            self.steps.next(0, 0),
+            is_exact=False,
+            num_below=self.width * (self.steps.max_steps - 1),
+            is_scored=True,
+            num_tokens=self.width * self.steps.max_tokens,
+        )
 
     @property
     def max_new_tokens(self) -> int:
@@ -216,8 +221,8 @@ class Rebase(Search):
     @property
     def bound(self) -> Bound:
         """A share that is rounded to something is at least a half: rounding doubles a level at most."""
-        exact = super().bound
-        return replace(exact, num_below=(1 + (self.rounding == "paper")) * exact.num_below)
+        exact, most = super().bound, 1 + (self.rounding == "paper")
+        return replace(exact, num_below=most * exact.num_below, num_tokens=most * exact.num_tokens)
 
 
 @dataclass(frozen=True)
@@ -375,9 +380,16 @@ class MonteCarloTreeSearch:
 
     @property
     def bound(self) -> Bound:
-        below = self.num_rollouts * (self.branch + 1) - self.branch
-        first = self.steps.next(0, 0)
-        return Bound(self.branch, first, is_exact=False, num_below=below, is_scored=True)
+        step = ceil(self.steps.max_tokens / self.steps.max_steps)
+        played = self.steps.max_tokens + (self.branch - 1) * step
+        return Bound(
+            self.branch,
+            self.steps.next(0, 0),
+            is_exact=False,
+            num_below=self.num_rollouts * (self.branch + 1) - self.branch,
+            is_scored=True,
+            num_tokens=self.num_rollouts * played,
+        )
 
     @property
     def max_new_tokens(self) -> int:
