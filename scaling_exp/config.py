@@ -30,7 +30,7 @@ from scaling_exp.schema import ConfigError, check_keys, of_kind, unknown, valida
 from scaling_exp.scorers import SCORERS, ScorerModel
 from scaling_exp.spending import limits_from
 from scaling_exp.store import folder_of
-from scaling_exp.strategies import STRATEGIES
+from scaling_exp.strategies import STRATEGIES, Steps
 from scaling_exp.submission import TARGETS, Target
 from scaling_exp.tasks import TASKS, SumsAndProducts, Task
 from scaling_exp.tracking import TRACKERS
@@ -40,17 +40,21 @@ if TYPE_CHECKING:
     from scaling_exp.bench import Benchmark
     from scaling_exp.imports import Import
 
+NOT_OF_THE_SCORER = ("recipe", "step")
+"""Keys of a scorer's file that others read: how it was trained, and where a search ends a step."""
 MULTIRUN = ("-m", "--multirun")
 
 
 def register_resolvers(arguments: Sequence[str] = ()) -> None:
     """Make `${scaling_exp.ladders:}` the folder of the ladders that travel with the package,
     `${scaling_exp.sweep:}` a name that all runs of one sweep share, empty where `arguments` ask for none,
-    `${scaling_exp.stop:}` the texts that end an answer to the task, and `${scaling_exp.folder:STORE}` the folder of
-    this machine in which a store is."""
+    `${scaling_exp.stop:}` the texts that end an answer to the task, `${scaling_exp.step:KEY}` what ends a step for the
+    scorer (its texts, `stop`, or tokens, `stop_token_ids`), and `${scaling_exp.folder:STORE}` the folder of this
+    machine in which a store is."""
     OmegaConf.register_new_resolver("scaling_exp.ladders", lambda: str(SHIPPED), replace=True)
     OmegaConf.register_new_resolver("scaling_exp.sweep", lambda: _sweep(arguments), replace=True)
     OmegaConf.register_new_resolver("scaling_exp.stop", _stop, replace=True)
+    OmegaConf.register_new_resolver("scaling_exp.step", _step, replace=True)
     OmegaConf.register_new_resolver(
         "scaling_exp.folder", lambda store: str(folder_of(store)), replace=True
     )
@@ -60,6 +64,10 @@ def _stop(*, _root_: DictConfig) -> list[str]:
     """A chat model ends its turn itself, and may write such a text while it thinks."""
     prompt = OmegaConf.select(_root_, "task.prompt") or {}
     return [] if prompt.get("chat") else list(prompt.get("stop", []))
+
+
+def _step(key: str, *, _root_: DictConfig) -> list[str | int]:
+    return list(OmegaConf.select(_root_, f"scorer.step.{key}") or [])
 
 
 def _dated(settings: AnalysisSettings) -> AnalysisSettings:
@@ -83,6 +91,7 @@ def experiment_from(node: DictConfig) -> Experiment:
         parts = _parts(config)
         ladder = of_kind(LADDERS, config["ladder"], "ladder")
         models = as_drawn(ladder.rungs(), parts["engine"])
+        parts["scorer"] = _as_asked(parts["scorer"], parts["engine"])
         if isinstance(parts["engine"], VLLM):
             samplings = [each.bound.sampling for each in parts["strategies"].values()]
             parts["engine"].check_thinking(models, samplings)
@@ -112,7 +121,8 @@ class Destination:
 
 
 def destination_from(node: DictConfig) -> Destination:
-    """Where a composed configuration sends its run; all of it is checked but for the models, which need not be here.
+    """Where a composed configuration sends its run; all of it is checked but for the models, those that score included,
+    which need not be here.
 
     Raises ConfigError.
     """
@@ -134,7 +144,7 @@ def cluster_from(overrides: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of an experiment, all but its models. Raises ConfigError."""
+    """Fields of an experiment, all but its models; the scorer's is not looked for. Raises ConfigError."""
     check_keys("", config, ("name", "seed", "store", "max_tokens", "scorer", "limits", *_PARTS))
     for part, remedy in _PARTS.items():
         if not config.get(part):
@@ -144,6 +154,12 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
         if name in strategies:
             raise ConfigError(f"strategies.{name} is there twice, once of budgets; rename one")
         strategies[name] = of_kind(STRATEGIES, strategy, f"strategies.{name}")
+        steps = getattr(strategies[name], "steps", None)
+        if isinstance(steps, Steps) and steps.are_answers:
+            raise ConfigError(
+                f"strategies.{name}.steps: nothing ends a step before the answer ends; say in scorer.step where one"
+                " ends, e.g. {stop: ['\\n\\n'], stop_token_ids: []}, or choose a smaller steps.sampling.max_tokens"
+            )
     engine = of_kind(ENGINES, config["engine"], "engine")
     task = of_kind(TASKS, config["task"], "task")
     return {
@@ -156,7 +172,7 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
         "cluster": of_kind(TARGETS, config["cluster"], "cluster").cluster,
         "analysis": _dated(settings_from(config["analysis"])),
         "tracking": of_kind(TRACKERS, config["tracking"], "tracking"),
-        "scorer": _scorer(config.get("scorer"), strategies, engine, task),
+        "scorer": _scorer(config.get("scorer"), strategies, task),
         "limits": limits_from(config.get("limits") or {}),
     }
 
@@ -181,28 +197,29 @@ def _with_budgets(strategies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from ((f"{name}_{value}", {**settings, setting: value}) for value in values)
 
 
-def _scorer(
-    config: Any, strategies: Mapping[str, Strategy], engine: EngineConfig, task: Task
-) -> ScorerModel | None:
-    """The scorer, which strategies that ask for scores must have; its model as `as_drawn` says, or a grader."""
+def _scorer(config: Any, strategies: Mapping[str, Strategy], task: Task) -> ScorerModel | None:
+    """The scorer, which strategies that ask for scores must have."""
     if config:
-        settings = {key: value for key, value in config.items() if key != "recipe"}
+        settings = {key: value for key, value in config.items() if key not in NOT_OF_THE_SCORER}
         if settings.get("kind") == "exact":
             return of_kind(SCORERS, {"grader": task.grader, **settings}, "scorer")
-        scorer = of_kind(SCORERS, settings, "scorer")
-        (model,) = as_drawn([scorer.model], engine)
-        return replace(
-            scorer,
-            revision=model.revision,
-            dtype=model.dtype,
-            max_model_len=model.max_model_len,
-        )
+        return of_kind(SCORERS, settings, "scorer")
     for name, strategy in strategies.items():
         if strategy.bound.is_scored:
             raise ConfigError(
                 f"strategies.{name} needs a scorer; choose one with +scorer=arithmetic"
             )
     return None
+
+
+def _as_asked(scorer: Any, engine: EngineConfig) -> ScorerModel | None:
+    """A scorer whose model, if it has one, is as `as_drawn` says."""
+    if scorer is None or scorer.model is None:
+        return scorer
+    (model,) = as_drawn([scorer.model], engine)
+    return replace(
+        scorer, revision=model.revision, dtype=model.dtype, max_model_len=model.max_model_len
+    )
 
 
 def as_drawn(models: Sequence[Model], engine: EngineConfig) -> tuple[Model, ...]:

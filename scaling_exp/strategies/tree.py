@@ -43,6 +43,12 @@ class Steps:
         if self.sampling.temperature == 0:
             raise ValueError("steps.sampling.temperature is 0: all children would be the same")
 
+    @property
+    def are_answers(self) -> bool:
+        """Whether nothing ends a step but the end of the answer, so that there is nothing to search."""
+        has_end = self.sampling.stop or self.sampling.stop_token_ids
+        return self.max_steps > 1 and not has_end and self.sampling.max_tokens >= self.max_tokens
+
     def next(self, num_steps: int, num_tokens: int) -> Sampling:
         """How an answer goes on that has so many steps and tokens."""
         if num_steps == self.max_steps - 1:

@@ -1,0 +1,96 @@
+"""Experiments on models and tasks that are not their own: published comparisons on the embedded ladder, and what was
+written for the embedded ladder on open models. The commands are those that the heads of the files tell."""
+
+import re
+import shlex
+
+import pytest
+from conftest import ROOT, SHIPPED
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from scaling_exp.config import (
+    conf_folder,
+    destination_from,
+    experiment_from,
+    register_resolvers,
+)
+from scaling_exp.schema import ConfigError
+
+TEXTS = {
+    file.stem: file.read_text() for file in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
+}
+COMMAND = re.compile(r"^# +python -m scaling_exp run (.*)$", re.MULTILINE)
+OTHERS = re.compile(r"^# Other models: (.*)$", re.MULTILINE)
+OPEN = ["ladder=qwen2_5", "task=math500", "engine=vllm_gpu", "max_tokens=1024"]
+
+
+def told(pattern, name):
+    """Overrides that the head of an experiment's file tells; none where it tells none."""
+    found = pattern.search(TEXTS[name].replace("\\\n#", ""))
+    return shlex.split(found[1]) if found else []
+
+
+EMBEDDED = [name for name, text in TEXTS.items() if "/ladder: arithmetic" in text]
+PUBLISHED = [name for name in TEXTS if "ladder=arithmetic" in " ".join(told(COMMAND, name))]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def configuration():
+    register_resolvers()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        yield
+
+
+def composed(*overrides):
+    """A configuration of which all is checked but the models, which are not here, as a plain dictionary."""
+    node = compose("config", list(overrides))
+    destination_from(node)
+    config = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(config, dict)
+    return config
+
+
+def design(config):
+    """Strategies but for their budgets, and what is asked."""
+    strategies = {name: each["kind"] for name, each in config["strategies"].items()}
+    return strategies, config["analysis"]["questions"], "scorer" in config
+
+
+def test_every_published_comparison_tells_how_it_runs_on_the_embedded_ladder():
+    assert len(PUBLISHED) == 5
+    assert set(TEXTS) == {*PUBLISHED, *EMBEDDED, "family"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_comparison_on_the_embedded_ladder_is_the_same_design(name):
+    words = told(COMMAND, name)
+    assert words[0] == f"+experiment={name}"
+    assert design(composed(*words)) == design(composed(words[0]))
+    experiment = experiment_from(compose("config", words))
+    assert all(str(SHIPPED) in each.path for each in experiment.models)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_experiment_of_the_embedded_ladder_takes_open_models(name):
+    scorer = ["scorer=math_shepherd"] if "/scorer:" in TEXTS[name] else []
+    config = composed(f"+experiment={name}", *OPEN, *scorer)
+    assert config["ladder"]["names"][0] == "Qwen2.5-0.5B"
+    for strategy in config["strategies"].values():
+        if steps := strategy.get("steps"):
+            assert (steps["sampling"]["stop"], steps["sampling"]["stop_token_ids"]) == (["\n"], [])
+            assert steps["stop"] == ["\nProblem:"]
+
+
+@pytest.mark.parametrize("name", [each for each in TEXTS if told(OTHERS, each)])
+def test_an_experiment_takes_the_open_models_that_its_head_tells(name):
+    assert composed(f"+experiment={name}", *told(OTHERS, name))["ladder"]["kind"] == "family"
+
+
+def test_steps_that_nothing_ends_are_told():
+    words = ("+experiment=compute_optimal", "scorer.step.stop_token_ids=[]")
+    with pytest.raises(
+        ConfigError, match=r"^strategies\.beam_4\.steps: nothing ends .*scorer\.step"
+    ):
+        composed(*words)
+    composed(*words, "strategies.beam.steps.sampling.max_tokens=8")
