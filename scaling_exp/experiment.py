@@ -80,8 +80,10 @@ class Experiment:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise ValueError(f"name is {self.name!r}; use letters, digits, '.', '_' and '-'")
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(
+                f"name is {self.name!r}; use letters, digits, '_' and, but for the first, '.' and '-'"
+            )
         if self.scorer and self.scorer.name in {model.name for model in self.models}:
             raise ValueError(
                 f"scorer.name is {self.scorer.name!r}, which is a model's; give it one of its own"
@@ -374,6 +376,9 @@ def write_manifest(
             name for name, each in experiment.strategies.items() if not each.bound.is_exact
         ],
         "deep": [name for name, each in experiment.strategies.items() if each.bound.num_below],
+        "most_samples": {
+            name: each.bound.num_samples for name, each in experiment.strategies.items()
+        },
         "generation": record.get("generation", {}),
         "scoring": record.get("scoring", {}),
         "session": record.get("session", {}),

@@ -16,7 +16,7 @@ from scaling_exp.analysis.questions.forcing import Forcing
 from scaling_exp.analysis.questions.imperfect_verifier import ImperfectVerifier
 from scaling_exp.analysis.questions.strategies import Strategies
 from scaling_exp.analysis.questions.swarm import Swarm
-from scaling_exp.analysis.questions.ways import Way, all_halves, halves, ways
+from scaling_exp.analysis.questions.ways import Way, first_samples, ways
 from scaling_exp.types import Architecture, ModelFacts
 
 SHAPE = Architecture(1000, 900, 800, 2, 4, 8)
@@ -74,16 +74,16 @@ def test_ways_are_all_that_a_user_could_choose(right_PS, rng):
 
 
 @pytest.mark.parametrize("is_scored", [False, True])
-def test_halves_share_no_sample(right_PS, rng, is_scored):
-    one = attempts(drawn("sampling", right_PS, rng.random(right_PS.shape) if is_scored else None))
-    rate_P, kept = halves(one, rng)
-    assert kept.num_samples_P.tolist() == [NUM_SAMPLES // 2] * NUM_PROBLEMS
-    assert (rate_P * NUM_SAMPLES / 2 + kept.num_correct_P) == pytest.approx(right_PS.sum(axis=1))
+def test_the_first_samples_are_those_of_the_lowest_numbers(right_PS, rng, is_scored):
+    scores = rng.random(right_PS.shape) if is_scored else None
+    table = drawn("sampling", right_PS, scores).sample(frac=1, random_state=0)
+    kept = first_samples(attempts(table), 5)
+    assert kept.num_samples_P.tolist() == [5] * NUM_PROBLEMS
+    assert kept.num_correct_P.tolist() == right_PS[:, :5].sum(axis=1).tolist()
     assert kept.votes.num_samples_P.tolist() == kept.num_samples_P.tolist()
-    expected = right_PS.mean(axis=1)
-    assert np.corrcoef(rate_P, expected)[0, 1] > 0.9
+    assert first_samples(kept, 5).is_right_S.tolist() == right_PS[:, :5].ravel().tolist()
     if is_scored:
-        assert len(kept.scores["last"].score_S) == NUM_PROBLEMS * NUM_SAMPLES // 2
+        assert kept.scores["last"].score_S == pytest.approx(scores[:, :5].ravel())
 
 
 def way(name, accuracy_P, flops):
@@ -138,13 +138,70 @@ def test_strategies_of_the_same_draws_do_not_tell_each_other_what_is_easy(rng):
         drawn("sampling", right_PS),
         drawn("best_of_n", right_PS, rng.random(right_PS.shape)),
     )
-    table = asked(ComputeOptimal(num_budgets=3), plain, scored).tables["compute_optimal"]
-    assert (table["gain_low"] <= 0).all()
-    found = all_halves([attempts(plain), attempts(scored)], rng)
-    (rate_P, kept), (same_P, same) = found["sampling"], found["best_of_n"]
-    assert (rate_P == same_P).all()
-    assert (kept.votes, kept.scores) == (same.votes, {})
-    assert "last" in same.scores
+    answer = asked(ComputeOptimal(num_budgets=3), plain, scored)
+    assert (answer.tables["compute_optimal"]["gain_low"] <= 0).all()
+    assert not [each for each in answer.sentences if "Left out" in each]
+
+
+def lucky(rng, first):
+    """Coins: sampling, and a strategy of one answer a problem, the best that sample `first` and the next have. Whoever
+    calls a problem easy for its luck in these two finds the strategy to suit what is easy."""
+    right_PS = rng.random((4 * NUM_PROBLEMS, NUM_SAMPLES)) < 0.5
+    best_P1 = right_PS[:, first : first + 2].any(axis=1, keepdims=True)
+    other_P1 = rng.random((4 * NUM_PROBLEMS, 1)) < 0.75
+    return drawn("sampling", right_PS), drawn("lucky", best_P1), drawn("other", other_P1)
+
+
+@pytest.mark.parametrize(("most", "is_left_out"), [(8, False), (9, True), (None, True)])
+def test_what_shares_samples_with_those_that_tell_difficulty_is_left_out(rng, most, is_left_out):
+    tables = lucky(rng, 0)
+    known = {} if most is None else {"lucky": most}
+    answer = asked(ComputeOptimal(), *tables, adaptive=["lucky"], most_samples=known)
+    said = [each for each in answer.sentences if each.startswith("Left out: lucky")]
+    assert bool(said) == is_left_out
+    assert all("samples 9 to 16 of sampling" in each for each in said)
+    assert [f"num_samples={most and 2 * most} " in each for each in said] == [
+        most is not None
+    ] * len(said)
+    assert (answer.tables["compute_optimal"]["gain_low"] <= 0).all()
+
+
+def test_a_way_that_looks_at_the_samples_that_tell_difficulty_would_gain_by_it(rng):
+    """Why they are left out: nothing suits any problem better, and yet a choice by difficulty looks better."""
+    tables = lucky(rng, NUM_SAMPLES - 2)
+    table = asked(ComputeOptimal(), *tables).tables["compute_optimal"]
+    assert (table["gain_low"] > 0).any()
+    honest = asked(ComputeOptimal(), *tables, adaptive=["lucky"]).tables["compute_optimal"]
+    assert (honest["gain_low"] <= 0).all()
+
+
+def test_the_plain_strategy_is_the_one_that_is_named_or_sampling(rng, right_PS):
+    other = rng.random(right_PS.shape) < right_PS.mean(axis=1, keepdims=True)
+    tables = [drawn("nucleus", other), drawn("sampling", right_PS), drawn("top_p", other)]
+    assert "over the samples of sampling," in asked(Strategies(), *tables).sentences[0]
+    assert "over the samples of top_p," in asked(Strategies("top_p"), *tables).sentences[0]
+    fewer = drawn("sampling", right_PS[:, :8])
+    assert "of nucleus," in asked(Strategies(), tables[0], fewer).sentences[0]  # it has more
+    told = asked(Strategies("beam"), *tables).sentences[0]
+    assert "no model has several samples under strategy beam" in told
+    assert "nucleus, sampling, top_p" in told
+    told = asked(ComputeOptimal(plain="top_p"), *tables).assumptions[0]
+    assert "second half of its samples of top_p" in told
+
+
+def test_a_swarm_votes_over_samples_of_one_strategy(right_PS):
+    tables = [
+        drawn(strategy, right).assign(model=name)
+        for name in ("a", "b", "big")
+        for strategy, right in (("nucleus", np.ones_like(right_PS)), ("sampling", right_PS))
+    ]
+    models = [replace(MODEL, name=name, pretraining_tokens=tokens) for name, tokens in TRAINED]
+    every = Measured(models, pd.concat(tables))
+    questions = {"plain": Swarm(), "nucleus": Swarm(plain="nucleus")}
+    settings = AnalysisSettings(num_bootstrap=100, questions=questions)
+    plain, nucleus = (each.tables["swarm"]["accuracy"] for each in analyse(every, settings).answers)
+    assert plain.max() < 1
+    assert nucleus.min() == pytest.approx(1)
 
 
 def test_a_verifier_tells_strategies_apart(right_PS):
@@ -255,10 +312,10 @@ def test_lengths_that_are_unknown_or_differ_by_chance_have_no_slope(right_PS, to
     assert "no strategy has several budgets" in asked(Forcing(), *rows).sentences[0]
 
 
-def test_halves_of_scores_without_answers_have_nothing_to_vote_with(right_PS, rng):
+def test_scores_without_answers_have_nothing_to_vote_with(right_PS, rng):
     table = drawn("sampling", right_PS, rng.random(right_PS.shape)).drop(columns=["answer"])
     one = attempts(table)
-    _, kept = halves(one, rng)
+    kept = first_samples(one, 8)
     assert one.votes is None is kept.votes
     assert {way.selector for way in ways(kept)} == {"best_of", "weighted_voting"}
 

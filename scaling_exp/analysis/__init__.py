@@ -154,6 +154,7 @@ def _of_attempts(measured: Measured, settings: AnalysisSettings) -> _Drawn:
         seed=settings.seed,
         matching={s: [matching_curve(a, s, resamples) for a in drawn] for s in shared},
         unpriced=_unpriced(measured.models),
+        most_samples=measured.most_samples,
     )
     greedy = {
         a.facts.name: resamples.means(a.num_correct_P.astype(np.float64))

@@ -26,7 +26,7 @@ from scaling_exp.analysis.cost import (
     query_costs,
     scoring_costs,
 )
-from scaling_exp.analysis.estimators import FloatArray, IntArray, Scores, Votes
+from scaling_exp.analysis.estimators import BoolArray, FloatArray, IntArray, Scores, Votes
 from scaling_exp.analysis.forests import FOREST_COLUMNS
 from scaling_exp.types import ModelFacts
 
@@ -72,6 +72,9 @@ class Attempts:
     num_samples_P: IntArray
     num_correct_P: IntArray
     votes: Votes | None
+    answer_S: IntArray
+    """Codes of the answers of all samples by their numbers, as in `Scores`; of counts there are none."""
+    is_right_S: BoolArray
     answers: Sequence[str]
     """Texts of the answers, by their codes; empty where there are none."""
     scores: Mapping[str, Scores]
@@ -344,6 +347,8 @@ def _fold_samples(part: _Part, kinds: dict[str, Kind]) -> Attempts:
         num_samples_P=num_samples_P,
         num_correct_P=part.sums(is_right_S.astype(np.float64)).astype(np.int64),
         votes=votes,
+        answer_S=answer_S,
+        is_right_S=is_right_S,
         answers=answers,
         scores=scores,
         prompt_tokens_P=prompt_P,
@@ -405,6 +410,8 @@ def _fold_counts(part: _Part, kinds: dict[str, Kind]) -> Attempts:
         num_samples_P=part.rows["num_samples"].to_numpy(np.int64),
         num_correct_P=part.rows["num_correct"].to_numpy(np.int64),
         votes=None,
+        answer_S=np.zeros(0, np.int64),
+        is_right_S=np.zeros(0, bool),
         answers=(),
         scores={},
         prompt_tokens_P=prompt_P,

@@ -52,6 +52,8 @@ BEST_OF: Mapping[Selector, str] = {
 ALL_LEVELS = "all"
 GREEDY = "greedy"
 """How the name of a strategy begins whose single answer is the model's greedy one."""
+PLAIN = "sampling"
+"""What a strategy is called whose samples others are compared with, where nothing else tells them apart."""
 
 
 def selectors(attempts: Attempts) -> tuple[Selector, ...]:
@@ -307,11 +309,15 @@ def _reference_scores(model: str, reference: str | None, curves: pd.DataFrame) -
 
 
 def reference_strategy(attempts: Sequence[Attempts]) -> str | None:
-    """The exchangeable strategy that the trade is read from: held by most models, then most
-    samples, then by name."""
+    """The exchangeable strategy that the trade is read from, of `most_shared`."""
     candidates = [a for a in attempts if a.kind == "exchangeable"]
-    if not candidates:
-        return None
-    holders = Counter(a.strategy for a in candidates)
-    num_samples = {a.strategy: a.max_k for a in candidates}
-    return min(num_samples, key=lambda s: (-holders[s], -num_samples[s], s))
+    return most_shared([(a.strategy, a.max_k) for a in candidates])
+
+
+def most_shared(measured: Sequence[tuple[str, float]]) -> str | None:
+    """Of strategies with their numbers of samples, one pair a model: that of most models, then of most samples, then
+    `sampling`, then by name; None of none."""
+    holders = Counter(strategy for strategy, _ in measured)
+    most = {strategy: max(k for each, k in measured if each == strategy) for strategy in holders}
+    order = {name: (-holders[name], -most[name], name != PLAIN, name) for name in holders}
+    return min(order, key=order.__getitem__, default=None)

@@ -25,6 +25,9 @@ class Measured:
     scorer: ModelFacts | None = None
     forests: pd.DataFrame | None = None
     """What whole forests took, where samples do not tell it (`forests.forest_costs`)."""
+    most_samples: Mapping[str, int] = field(default_factory=dict)
+    """By strategy, how many of the samples that continue a prompt it may ask for, where that is known. Strategies draw
+    sample i of a problem from one stream of random numbers, so these are what they may have in common."""
     seconds_per_output_token: Mapping[str, float] = field(default_factory=dict)
     """Accelerator seconds by model, where they were measured."""
 

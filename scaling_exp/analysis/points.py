@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from scaling_exp.analysis.cost import Pricing, TokenCounts, query_costs
-from scaling_exp.analysis.curves import ALL_LEVELS
+from scaling_exp.analysis.curves import ALL_LEVELS, most_shared
 from scaling_exp.analysis.estimators import FloatArray
 from scaling_exp.analysis.intervals import Resamples
 from scaling_exp.analysis.tradeoff import Curve
@@ -97,13 +98,10 @@ class Points:
 
     @property
     def reference(self) -> str | None:
-        """The strategy of most models, with the most samples, that the trade is read from; None with single answers
-        only."""
+        """The strategy that the trade is read from, of `curves.most_shared`; None with single answers only."""
         several = self.frame.loc[(self.frame["k"] > 1).to_numpy(bool)]
-        if several.empty:
-            return None
-        by_strategy = several.groupby("strategy").agg({"model": "nunique", "k": "max"})
-        return str(by_strategy.sort_values(["model", "k"]).index[-1])
+        most = several.groupby(["strategy", "model"])["k"].max()
+        return most_shared([(str(key[0]), float(k)) for key, k in most.to_dict().items()])
 
     def matching(self, strategy: str | None) -> dict[str, list[Curve]]:
         """By selector, the curve over all problems of every model that has several points under the strategy."""
@@ -144,6 +142,16 @@ class Points:
             prompt_tokens=float(frame["num_prompt_tokens"].fillna(0).iloc[0]),
             output_tokens=float(frame["num_output_tokens"].iloc[0]),
         )
+
+
+def rows_around(points: pd.DataFrame, resamples: Resamples, seed: int) -> FloatArray:
+    """Rows (R, N) for points of a table of curves, from the width of their intervals; one without an interval stands
+    for itself in every row."""
+    accuracy_N = points["accuracy"].to_numpy(np.float64)
+    width_N = (points["accuracy_high"] - points["accuracy_low"]).fillna(0.0).to_numpy(np.float64)
+    error_N = width_N / (2 * norm.ppf((1 + resamples.confidence) / 2))
+    error_N = np.minimum(error_N, 0.999 * np.sqrt(accuracy_N * (1 - accuracy_N)))
+    return resamples.around(accuracy_N, error_N, seed)
 
 
 def _standard_errors(frame: pd.DataFrame) -> FloatArray:

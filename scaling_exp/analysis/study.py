@@ -28,3 +28,9 @@ class Study:
     matching: Mapping[str, Sequence[Curve]] = field(default_factory=dict)
     unpriced: Sequence[ModelFacts] = ()
     """Models whose pre-training compute is not known: they have curves, and take part in no trade."""
+    most_samples: Mapping[str, int] = field(default_factory=dict)
+    """As in `Measured`."""
+
+    def seed_of(self, facts: ModelFacts) -> int:
+        """One for each model, so that what is drawn around its points is not what is drawn around another's."""
+        return self.seed + [*self.models, *self.unpriced].index(facts)

@@ -35,6 +35,7 @@ def read_measured(folder: RunFolder, manifest: Mapping[str, Any]) -> Measured:
         adaptive=manifest.get("adaptive", ()),
         scorer=scorer,
         forests=_forests(folder, manifest, table, models, scorer),
+        most_samples=manifest.get("most_samples", {}),
         seconds_per_output_token=_measured_seconds(folder, manifest),
     )
 

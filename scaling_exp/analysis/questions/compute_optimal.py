@@ -1,15 +1,19 @@
 """Compute-optimal: what if every problem got the way to spend compute that suits its difficulty?
 
 Snell et al. (2024, arXiv 2408.03314, section 3): problems are binned by the model's own pass rate, and in each bin the
-best way at a budget is chosen. Difficulty is told from other samples than those that are scored, and ways are chosen on
-other problems than those that they are scored on, so that the curve is not optimistic.
+best way at a budget is chosen. Ways are chosen on other problems than those that they are scored on, and difficulty is
+told from samples that no way has anything in common with, so that the curve is not optimistic: a way that looks at
+luckier samples where a problem is called easy would look as if it suited easy problems.
 
-Axes: P problems, B bins, R rows of the bootstrap.
+Sample i of a problem comes from one stream of random numbers, whatever strategy asks for it: adaptive voting draws the
+samples of plain sampling, and the first step of a beam's child i begins sample i. So samples are split by number.
+
+Axes: P problems, W ways, R rows of the bootstrap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +23,13 @@ from scaling_exp.analysis.answers import Answer, Plot, Series
 from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.estimators import FloatArray, IntArray
 from scaling_exp.analysis.intervals import Estimate
-from scaling_exp.analysis.questions.asking import untold
-from scaling_exp.analysis.questions.ways import Way, all_halves, ways
+from scaling_exp.analysis.questions.asking import CannotTell, answered
+from scaling_exp.analysis.questions.ways import Way, first_samples, plain_samples, ways
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.words import points_valued, short
 
 QUESTION = "Does it pay to choose how compute is spent by the difficulty of a problem?"
+WHAT = "Whether it pays to choose by difficulty"
 MIN_PER_BIN = 5
 """Problems of a bin and fold below which a choice is mostly chance."""
 
@@ -32,11 +37,13 @@ MIN_PER_BIN = 5
 @dataclass(frozen=True)
 class ComputeOptimal:
     """`num_bins` bins of difficulty, `num_folds` parts of the problems, `num_budgets` budgets from the cheapest way to
-    the dearest."""
+    the dearest. Difficulty is told from half of the samples of strategy `plain`; null: of the one that the trade is
+    read from."""
 
     num_bins: int = 5
     num_folds: int = 5
     num_budgets: int = 8
+    plain: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("num_bins", 2), ("num_folds", 2), ("num_budgets", 1)):
@@ -46,44 +53,42 @@ class ComputeOptimal:
                 )
 
     def __call__(self, study: Study) -> Answer:
+        return answered("compute_optimal", QUESTION, WHAT, lambda: self._answer(study))
+
+    def _answer(self, study: Study) -> Answer:
         rng = np.random.default_rng(study.seed)
-        rows = [row for facts in study.models for row in self._rows(study, facts.name, rng)]
-        if not rows:
-            reason = (
+        told = plain_samples(study.attempts, self.plain)
+        split = {model: Split.of(study, one) for model, one in told.items() if one.max_k > 1}
+        table = pd.DataFrame(
+            row for model, each in split.items() for row in self._rows(study, model, each, rng)
+        )
+        if table.empty:
+            raise CannotTell(
                 "no model has two ways to spend compute, samples to tell difficulty from, and"
                 f" {self.num_bins * self.num_folds * MIN_PER_BIN} problems"
             )
-            return untold("compute_optimal", QUESTION, reason)
-        table = pd.DataFrame(rows)
+        plain = next(iter(told.values()))
         return Answer(
             name="compute_optimal",
             question=QUESTION,
-            sentences=list(_sentences(table)),
+            sentences=[*_sentences(table), *_left_out(study, plain, split.values())],
             plots=[_plot(model, own) for model, own in table.groupby("model", sort=False)],
             tables={"compute_optimal": table},
             assumptions=[
-                "Difficulty is the model's own pass rate in one half of its plain samples; ways that use these samples"
-                " are scored on the other half. Telling the difficulty is not charged (as in the paper).",
+                f"Difficulty is the model's own pass rate in the second half of its samples of {plain.strategy}; ways"
+                " are scored on the first half, and on nothing that was drawn with the random numbers of the second."
+                " Telling the difficulty is not charged (as in the paper).",
                 f"Ways are chosen on {self.num_folds - 1} of {self.num_folds} parts of the problems and scored on the"
                 " one that is left; the single best way, chosen likewise without bins, is what it is compared with.",
             ],
         )
 
     def _rows(
-        self, study: Study, model: str, rng: np.random.Generator
+        self, study: Study, model: str, split: Split, rng: np.random.Generator
     ) -> Iterator[dict[str, object]]:
-        mine = [one for one in study.attempts if one.facts.name == model]
-        plain = [one for one in mine if one.kind == "exchangeable" and one.max_k > 1]
-        if not plain or len(mine[0].problems) < self.num_bins * self.num_folds * MIN_PER_BIN:
-            return
-        split = all_halves(plain, rng)
-        most = max(plain, key=lambda one: (one.max_k, one.strategy))
-        rate_P = split[most.strategy][0]
-        kept: list[Attempts] = [
-            split[one.strategy][1] if one.strategy in split else one for one in mine
-        ]
-        every = sorted((way for one in kept for way in ways(one)), key=lambda way: way.flops)
-        if len(every) < 2:
+        rate_P = split.rate_P
+        every = sorted((way for one in split.kept for way in ways(one)), key=lambda way: way.flops)
+        if len(every) < 2 or len(rate_P) < self.num_bins * self.num_folds * MIN_PER_BIN:
             return
         bin_P = quantile_bins(rate_P, self.num_bins, rng)
         fold_P = rng.permutation(len(rate_P)) % self.num_folds
@@ -92,6 +97,37 @@ class ComputeOptimal:
             chosen = Chosen.of(every, budget, bin_P, fold_P)
             single = Chosen.of(every, budget, whole_P, fold_P)
             yield _row(study, model, float(budget), chosen, single)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Of one model, the pass rate in the samples that tell difficulty, and attempts that have nothing in common with
+    them; `left_out` are strategies that may have."""
+
+    rate_P: FloatArray
+    kept: Sequence[Attempts]
+    left_out: tuple[str, ...]
+
+    @classmethod
+    def of(cls, study: Study, told: Attempts) -> Split:
+        """The second half of the samples of `told`, by number, tell difficulty."""
+        num_kept = told.max_k - told.max_k // 2
+        first = first_samples(told, num_kept)
+        num_right_P, num_P = (
+            getattr(told, name) - getattr(first, name)
+            for name in ("num_correct_P", "num_samples_P")
+        )
+        kept, left_out = [], []
+        for one in study.attempts:
+            if one.facts.name != told.facts.name:
+                continue
+            if one.kind != "adaptive":
+                kept.append(first_samples(one, num_kept))
+            elif study.most_samples.get(one.strategy, np.inf) <= num_kept:
+                kept.append(one)
+            else:
+                left_out.append(one.strategy)
+        return cls(num_right_P / num_P, kept, tuple(left_out))
 
 
 @dataclass(frozen=True)
@@ -160,6 +196,22 @@ def _sentences(table: pd.DataFrame) -> Iterator[str]:
         top = own.loc[own["gain"].idxmax()]
         gain = Estimate.of_columns(top.to_dict(), "gain")
         yield f"{model}: at most {points_valued(gain)}, at {short(float(top['budget']))} FLOPs a query."
+
+
+def _left_out(study: Study, plain: Attempts, split: Iterable[Split]) -> Iterator[str]:
+    """Which strategies share samples with what tells difficulty, and with how many samples they would not."""
+    names = dict.fromkeys(name for each in split for name in each.left_out)
+    if not names:
+        return
+    first, last = plain.max_k - plain.max_k // 2 + 1, plain.max_k
+    most = max((study.most_samples.get(name, 0) for name in names), default=0)
+    wanted = (
+        f": with strategies.{plain.strategy}.num_samples={2 * most} they would not" if most else ""
+    )
+    yield (
+        f"Left out: {', '.join(names)}. They may share samples {first} to {last} of {plain.strategy}, which tell"
+        f" difficulty{wanted}."
+    )
 
 
 def _plot(model: object, own: pd.DataFrame) -> Plot:

@@ -19,14 +19,9 @@ import pandas as pd
 from scaling_exp.analysis.answers import Answer, Plot, Series
 from scaling_exp.analysis.cost import AXES
 from scaling_exp.analysis.intervals import Estimate, share_defined
+from scaling_exp.analysis.points import rows_around
 from scaling_exp.analysis.questions.asking import CannotTell, answered
-from scaling_exp.analysis.questions.readings import (
-    ORACLE,
-    Reading,
-    readings,
-    standard_errors,
-    usable_selector,
-)
+from scaling_exp.analysis.questions.readings import ORACLE, Reading, readings, usable_selector
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import is_undominated
 from scaling_exp.analysis.words import (
@@ -109,9 +104,7 @@ def frontier_table(study: Study, axis: str) -> pd.DataFrame:
     columns = ["model", "strategy", "selector", "k", "accuracy", "accuracy_low", "accuracy_high"]
     points = frame.loc[is_priced, [*columns, axis]].rename(columns={axis: "price"})
     points = points.sort_values(["price", "accuracy"], ignore_index=True)
-    accuracy_N = points["accuracy"].to_numpy(np.float64)
-    error_N = standard_errors(points, study.resamples.confidence)
-    rows_RN = study.resamples.around(accuracy_N, error_N, study.seed)[: NUM_RESAMPLES + 1]
+    rows_RN = rows_around(points, study.resamples, study.seed)[: NUM_RESAMPLES + 1]
     is_oracle_N = (points["selector"] == ORACLE).to_numpy(bool)
     price_N = points["price"].to_numpy(np.float64)
     on_RN = np.zeros(rows_RN.shape, bool)

@@ -8,18 +8,16 @@ Axes: R rows of the bootstrap (row 0: the data as they are), K numbers of sample
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.cost import QueryCost
-from scaling_exp.analysis.curves import Selector, accuracy_table, cost_of, selectors
+from scaling_exp.analysis.curves import Selector, accuracy_table, cost_of, most_shared, selectors
 from scaling_exp.analysis.estimators import FloatArray, IntArray
+from scaling_exp.analysis.points import rows_around
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import first_reach
 from scaling_exp.types import ModelFacts
@@ -77,7 +75,7 @@ def readings(study: Study, selector: str, axis: str) -> list[Reading]:
     """One reading a model that has any, in the study's order, all of the strategy that most models have; `axis` is a
     cost of `cost.AXES`."""
     found = _from_attempts(study, selector, axis) or _from_points(study, selector, axis)
-    strategy = _reference(found)
+    strategy = most_shared([(each.strategy, float(each.k_K[-1])) for each in found])
     by_model = {each.facts.name: each for each in found if each.strategy == strategy}
     return [by_model[facts.name] for facts in study.models if facts.name in by_model]
 
@@ -90,13 +88,6 @@ def single_attempts(study: Study) -> dict[str, FloatArray]:
         if found:
             return {each.facts.name: each.one_R for each in found}
     return {}
-
-
-def _reference(found: Sequence[Reading]) -> str | None:
-    """Held by most models, then most samples, then by name."""
-    holders = Counter(each.strategy for each in found)
-    most = {each.strategy: float(each.k_K[-1]) for each in found}
-    return min(holders, key=lambda name: (-holders[name], -most[name], name), default=None)
 
 
 def _from_attempts(study: Study, selector: str, axis: str) -> list[Reading]:
@@ -166,22 +157,7 @@ def _reading_of_points(
         strategy=str(own["strategy"].iloc[-1]),
         selector=selector,
         k_K=k_K,
-        accuracy_RK=_rows_of_points(study, facts, own),
+        accuracy_RK=rows_around(own, study.resamples, study.seed_of(facts)),
         prompt_R=np.full(num_rows, cost_K[0] - k_K[0] * sample),
         sample_R=np.full(num_rows, sample),
     )
-
-
-def _rows_of_points(study: Study, facts: ModelFacts, own: pd.DataFrame) -> FloatArray:
-    """Rows from the points' intervals; a point without one stands for itself in every row."""
-    error_N = standard_errors(own, study.resamples.confidence)
-    seed = study.seed + list(study.models).index(facts)
-    return study.resamples.around(own["accuracy"].to_numpy(np.float64), error_N, seed)
-
-
-def standard_errors(points: pd.DataFrame, confidence: float) -> FloatArray:
-    """Of accuracies, from the width of their intervals, (N,); 0 where there is none."""
-    accuracy_N = points["accuracy"].to_numpy(np.float64)
-    width_N = (points["accuracy_high"] - points["accuracy_low"]).fillna(0.0).to_numpy(np.float64)
-    error_N = width_N / (2 * norm.ppf((1 + confidence) / 2))
-    return np.minimum(error_N, 0.999 * np.sqrt(accuracy_N * (1 - accuracy_N)))

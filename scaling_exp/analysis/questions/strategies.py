@@ -5,7 +5,7 @@ Axes: R rows of the bootstrap, P problems, K numbers of samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from scaling_exp.analysis.answers import Answer, Plot, Series
+from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.curves import accuracy_table, cost_of
 from scaling_exp.analysis.estimators import FloatArray
 from scaling_exp.analysis.intervals import Estimate
-from scaling_exp.analysis.questions.asking import untold
-from scaling_exp.analysis.questions.ways import Way, ways
+from scaling_exp.analysis.questions.asking import CannotTell, answered
+from scaling_exp.analysis.questions.ways import Way, models_of, plain_samples, ways
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import matching_ks
 from scaling_exp.analysis.words import percent, points
@@ -26,21 +27,31 @@ QUESTION = (
     "Which way to spend compute on a query is the best at each budget, and does any beat voting?"
 )
 
+WHAT = "Which way to spend compute on a query is the best"
+
 
 @dataclass(frozen=True)
 class Strategies:
-    """Every strategy and selector of each model against majority voting over plain samples at equal FLOPs."""
+    """Every strategy and selector of each model against majority voting at equal FLOPs over the samples of `plain`;
+    null: of the strategy that the trade is read from."""
+
+    plain: str | None = None
 
     def __call__(self, study: Study) -> Answer:
-        table = pd.DataFrame(row for model in _models(study) for row in _rows(study, model))
+        return answered("strategies", QUESTION, WHAT, lambda: self._answer(study))
+
+    def _answer(self, study: Study) -> Answer:
+        voters = plain_samples((one for one in study.attempts if one.votes), self.plain)
+        voting = {model: _Voting.of(study, one) for model, one in voters.items()}
+        table = pd.DataFrame(
+            row for model in models_of(study) for row in _rows(study, model, voting.get(model))
+        )
         if table.empty or len(set(table["strategy"])) < 2:
-            return untold(
-                "strategies", QUESTION, "fewer than two strategies of known cost were drawn"
-            )
+            raise CannotTell("fewer than two strategies of known cost were drawn")
         return Answer(
             name="strategies",
             question=QUESTION,
-            sentences=[*_against_voting(table), *_best(table)],
+            sentences=[*_against_voting(table, voting), *_best(table)],
             plots=[_plot(model, own) for model, own in table.groupby("model", sort=False)],
             tables={"strategies": table},
             assumptions=[
@@ -53,14 +64,9 @@ class Strategies:
         )
 
 
-def _models(study: Study) -> list[str]:
-    return list(dict.fromkeys(one.facts.name for one in study.attempts))
-
-
-def _rows(study: Study, model: str) -> Iterator[dict[str, object]]:
+def _rows(study: Study, model: str, voting: _Voting | None) -> Iterator[dict[str, object]]:
     mine = [one for one in study.attempts if one.facts.name == model]
     every = sorted((way for one in mine for way in ways(one)), key=lambda way: way.flops)
-    voting = _voting(study, model)
     best = -1.0
     for way in every:
         accuracy_R = study.resamples.means(way.accuracy_P)
@@ -81,32 +87,23 @@ def _rows(study: Study, model: str) -> Iterator[dict[str, object]]:
 
 @dataclass(frozen=True)
 class _Voting:
-    """Majority voting over plain samples: accuracy_RK, and the mean FLOPs of a query at each k."""
+    """Majority voting over the samples of a strategy: accuracy_RK, and the mean FLOPs of a query at each k."""
 
     strategy: str
     flops_RK: FloatArray
     accuracy_RK: FloatArray
 
+    @classmethod
+    def of(cls, study: Study, one: Attempts) -> _Voting:
+        ks = matching_ks(one.max_k)
+        cost, means = cost_of(one, "voting", "inference_flops"), study.resamples.means
+        flops_RK = means(cost.prompt_P)[:, None] + np.array(ks) * means(cost.sample_P)[:, None]
+        return cls(one.strategy, flops_RK, means(accuracy_table(one, "voting", ks)))
+
     def at(self, flops_R: FloatArray) -> FloatArray:
         """Accuracy at a cost, (R,); NaN outside what was measured."""
         rows = zip(np.log(flops_R), np.log(self.flops_RK), self.accuracy_RK, strict=True)
         return np.array([np.interp(x, xs, ys, np.nan, np.nan) for x, xs, ys in rows])
-
-
-def _voting(study: Study, model: str) -> _Voting | None:
-    """Of the strategy with the most samples."""
-    drawn = [
-        one
-        for one in study.attempts
-        if one.facts.name == model and one.kind == "exchangeable" and one.votes
-    ]
-    if not drawn:
-        return None
-    one = max(drawn, key=lambda each: (each.max_k, each.strategy))
-    ks = matching_ks(one.max_k)
-    cost, means = cost_of(one, "voting", "inference_flops"), study.resamples.means
-    flops_RK = means(cost.prompt_P)[:, None] + np.array(ks) * means(cost.sample_P)[:, None]
-    return _Voting(one.strategy, flops_RK, means(accuracy_table(one, "voting", ks)))
 
 
 def _difference(
@@ -122,18 +119,19 @@ def _difference(
     return study.resamples.estimate(gain_R, np.nan).columns("gain_over_voting")
 
 
-def _against_voting(table: pd.DataFrame) -> Iterator[str]:
+def _against_voting(table: pd.DataFrame, voting: Mapping[str, _Voting]) -> Iterator[str]:
     """How many points lie above and below voting, the best and the worst of them."""
     compared = table.loc[table["gain_over_voting"].notna().to_numpy(bool)]
     if compared.empty:
         yield "No strategy was measured at a cost at which plain voting was measured too."
         return
+    plain = next(iter(voting.values())).strategy
     above = compared.loc[(compared["gain_over_voting_low"] > 0).to_numpy(bool)]
     below = compared.loc[(compared["gain_over_voting_high"] < 0).to_numpy(bool)]
     num_open = len(compared) - len(above) - len(below)
     yield (
-        f"At equal FLOPs {len(above)} of {len(compared)} measured points beat majority voting over plain samples,"
-        f" {len(below)} fall short of it, and of {num_open} the data cannot tell."
+        f"At equal FLOPs {len(above)} of {len(compared)} measured points beat majority voting over the samples of"
+        f" {plain}, {len(below)} fall short of it, and of {num_open} the data cannot tell."
     )
     for family, own in _by_family(compared):
         best = _best_selector(own, "gain_over_voting")

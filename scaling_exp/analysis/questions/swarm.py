@@ -19,6 +19,7 @@ from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.curves import accuracy_table, cost_of, shown_ks
 from scaling_exp.analysis.estimators import Ballots, FloatArray, IntArray
 from scaling_exp.analysis.questions.asking import CannotTell, answered
+from scaling_exp.analysis.questions.ways import plain_samples
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.words import percent, short
 
@@ -28,11 +29,13 @@ WHAT = "Whether a swarm of small models beats a big one"
 
 @dataclass(frozen=True)
 class Swarm:
-    """`members` vote together against `rival`; null: all models but the largest, and the largest. `num_subsets` random
-    subsets of the samples stand for all of them."""
+    """`members` vote together against `rival`; null: all models but the largest, and the largest. They vote over the
+    samples of strategy `plain`; null: of the one that the trade is read from. `num_subsets` random subsets of the
+    samples stand for all of them."""
 
     members: tuple[str, ...] | None = None
     rival: str | None = None
+    plain: str | None = None
     num_subsets: int = 100
     seed: int = 0
 
@@ -58,18 +61,17 @@ class Swarm:
             plots=[_plot(table, names)],
             tables={"swarm": table},
             assumptions=[
-                "Every member gives the same number of samples and all ballots count alike; the cost is the sum.",
+                f"Every member gives the same number of samples of strategy {rival.strategy} and all ballots count"
+                " alike; the cost is the sum.",
                 f"The vote's expectation is a mean over {self.num_subsets} random subsets of the samples a problem.",
             ],
         )
 
     def _chosen(self, study: Study) -> tuple[list[Attempts], Attempts]:
         """Members and rival. Raises CannotTell."""
-        drawn = {
-            one.facts.name: one
-            for one in study.attempts
-            if one.kind == "exchangeable" and one.votes is not None and len(one.answers)
-        }
+        drawn = plain_samples(
+            (one for one in study.attempts if one.votes and len(one.answers)), self.plain
+        )
         ladder = [facts.name for facts in study.models if facts.name in drawn]
         rival = self.rival or (ladder[-1] if ladder else "")
         members = self.members or tuple(name for name in ladder if name != rival)

@@ -1,11 +1,11 @@
 """Ways to spend compute on a query: every strategy, selector and number of samples of a model, problem by problem.
 
-Axes: P problems, S samples, A answers.
+Axes: P problems, S samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +16,13 @@ from scaling_exp.analysis.curves import (
     accuracy_table,
     cost_of,
     elected,
+    reference_strategy,
     selectors,
     shown_ks,
 )
 from scaling_exp.analysis.estimators import FloatArray, IntArray, Scores, Votes
+from scaling_exp.analysis.questions.asking import CannotTell
+from scaling_exp.analysis.study import Study
 
 ORACLE = "oracle"
 
@@ -75,67 +78,43 @@ def _way(one: Attempts, selector: Selector, k_P: IntArray, accuracy_P: FloatArra
     )
 
 
-def all_halves(
-    many: Sequence[Attempts], rng: np.random.Generator
-) -> dict[str, tuple[FloatArray, Attempts]]:
-    """`halves` of a model's strategies by their names; those that made the same draws keep the same half of them."""
-    found: dict[str, tuple[FloatArray, Attempts]] = {}
-    done: list[Attempts] = []
-    for one in sorted(many, key=lambda each: not each.scores):  # of scored ones samples are known
-        twin = next((each for each in done if _are_same_draws(one, each)), None)
-        if twin is None:
-            found[one.strategy] = halves(one, rng)
-        else:
-            rate_P, kept = found[twin.strategy]
-            assert kept.votes
-            mine = _with_votes(one, kept.votes)
-            scores = kept.scores if one.scores else {}
-            found[one.strategy] = rate_P, replace(mine, scores=scores)
-        done.append(one)
+def plain_samples(attempts: Iterable[Attempts], strategy: str | None) -> dict[str, Attempts]:
+    """By model, the attempts under the strategy that others are set against: the one that is named, else the one that
+    the trade is read from.
+
+    Raises CannotTell where nobody drew several samples under the one that is named.
+    """
+    several = [one for one in attempts if one.kind == "exchangeable" and len(one.answer_S)]
+    chosen = strategy or reference_strategy(several)
+    found = {one.facts.name: one for one in several if one.strategy == chosen}
+    if strategy and not found:
+        known = ", ".join(dict.fromkeys(one.strategy for one in several)) or "none"
+        raise CannotTell(
+            f"no model has several samples under strategy {strategy}; name in `plain` one that has: {known}"
+        )
     return found
 
 
-def _are_same_draws(one: Attempts, other: Attempts) -> bool:
-    """Whether two strategies gave the same answers to all problems, as those that draw the same samples do."""
-    if one.votes is None or other.votes is None or list(one.answers) != list(other.answers):
-        return False
-    columns = zip(vars(one.votes).values(), vars(other.votes).values(), strict=True)
-    return all(np.array_equal(mine, others) for mine, others in columns)
+def models_of(study: Study) -> list[str]:
+    """Names of the models that drew, those of unknown pre-training compute among them."""
+    return list(dict.fromkeys(one.facts.name for one in study.attempts))
 
 
-def halves(one: Attempts, rng: np.random.Generator) -> tuple[FloatArray, Attempts]:
-    """Samples split at random, problem by problem: the pass rate in one half, (P,), and attempts of the other half."""
-    num_kept_P = one.num_samples_P - one.num_samples_P // 2
-    if one.scores:
-        kept = _half_of_samples(one, num_kept_P, rng)
-    elif one.votes:
-        kept = _with_votes(one, one.votes.some(num_kept_P, rng))
-    else:
-        wrong_P = one.num_samples_P - one.num_correct_P
-        right_P = rng.hypergeometric(one.num_correct_P, wrong_P, num_kept_P)
-        kept = replace(one, num_samples_P=num_kept_P, num_correct_P=right_P)
-    num_other_P = one.num_samples_P - kept.num_samples_P
-    return (one.num_correct_P - kept.num_correct_P) / np.maximum(num_other_P, 1), kept
-
-
-def _with_votes(one: Attempts, votes: Votes) -> Attempts:
-    counts = {"num_samples_P": votes.num_samples_P, "num_correct_P": votes.num_correct_P}
-    return replace(one, votes=votes, **counts)
-
-
-def _half_of_samples(one: Attempts, num_kept_P: IntArray, rng: np.random.Generator) -> Attempts:
-    """The same samples for votes and for all kinds of scores."""
-    any_scores = next(iter(one.scores.values()))
-    problem_S = any_scores.problem_S
-    shuffled = np.lexsort((rng.random(len(problem_S)), problem_S))
+def first_samples(one: Attempts, num_kept: int) -> Attempts:
+    """Of every problem the samples numbered below `num_kept`."""
+    problem_S = np.repeat(np.arange(len(one.problems)), one.num_samples_P)
     starts_P = np.cumsum(one.num_samples_P) - one.num_samples_P
-    rank_S = np.arange(len(problem_S)) - starts_P[problem_S]
-    kept = np.sort(shuffled[rank_S < num_kept_P[problem_S]])
-    scores = {
-        name: Scores(*(values[kept] for values in vars(each).values()))
-        for name, each in one.scores.items()
-    }
-    mine = next(iter(scores.values()))
-    votes = Votes.of(len(one.problems), mine.problem_S, mine.answer_S, mine.is_right_S)
-    halved = replace(_with_votes(one, votes), scores=scores)
-    return halved if one.votes else replace(halved, votes=None)
+    kept = np.flatnonzero(np.arange(len(problem_S)) - starts_P[problem_S] < num_kept)
+    mine = (problem_S[kept], one.answer_S[kept], one.is_right_S[kept])
+    num_samples_P, num_correct_P = (
+        np.bincount(each, minlength=len(one.problems)) for each in (mine[0], mine[0][mine[2]])
+    )
+    return replace(
+        one,
+        num_samples_P=num_samples_P,
+        num_correct_P=num_correct_P,
+        votes=Votes.of(len(one.problems), *mine) if one.votes else None,
+        answer_S=mine[1],
+        is_right_S=mine[2],
+        scores={name: Scores(*mine, each.score_S[kept]) for name, each in one.scores.items()},
+    )

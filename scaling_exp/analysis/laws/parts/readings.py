@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from scaling_exp.analysis.attempts import Attempts
+from scaling_exp.analysis.curves import most_shared
 from scaling_exp.analysis.estimators import FloatArray, maj_at_k, pass_at_k
 from scaling_exp.analysis.laws.coverage import spaced_ks
 from scaling_exp.analysis.laws.fit import NUM_ROWS
+from scaling_exp.analysis.points import rows_around
 from scaling_exp.analysis.study import Study
 from scaling_exp.types import ModelFacts
 
@@ -81,13 +82,10 @@ def _where(rows: pd.DataFrame, **columns: str) -> pd.DataFrame:
 
 
 def _widest(rows: pd.DataFrame) -> str:
-    """The strategy held by most models, then with most points, then by name; empty where there is none."""
-    if rows.empty:
-        return ""
-    pairs = list(zip(rows["strategy"].tolist(), rows["model"].tolist(), strict=True))
-    num_points = Counter(strategy for strategy, _ in pairs)
-    num_models = Counter(strategy for strategy, _ in set(pairs))
-    return min(num_points, key=lambda s: (-num_models[s], -num_points[s], s))
+    """The strategy of `curves.most_shared`, by its points; empty where there is none."""
+    pairs = zip(rows["strategy"].tolist(), rows["model"].tolist(), strict=True)
+    num_points = Counter(pairs)
+    return most_shared([(strategy, number) for (strategy, _), number in num_points.items()]) or ""
 
 
 def _readings(
@@ -124,11 +122,6 @@ def _of_attempts(attempts: Attempts, selector: str, weights_RP: FloatArray) -> R
 
 
 def _of_points(study: Study, facts: ModelFacts, own: pd.DataFrame) -> Reading:
-    """Rows around the points; a point without an interval is taken as it is."""
     own = own.sort_values("k")
-    accuracy_N = own["accuracy"].to_numpy(np.float64)
-    width_N = own["accuracy_high"].to_numpy(np.float64) - own["accuracy_low"].to_numpy(np.float64)
-    error_N = np.nan_to_num(width_N / 2 / norm.ppf(0.5 + study.resamples.confidence / 2))
-    error_N = np.minimum(error_N, 0.9 * np.sqrt(accuracy_N * (1 - accuracy_N)))
-    rows_RN = study.resamples.around(accuracy_N, error_N, study.seed)[: NUM_ROWS + 1]
+    rows_RN = rows_around(own, study.resamples, study.seed_of(facts))[: NUM_ROWS + 1]
     return Reading(facts, own["k"].to_numpy(np.float64), rows_RN)
