@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from scaling_exp.analysis import Analysis
     from scaling_exp.dispatch import SetAside
@@ -321,7 +321,7 @@ def _status(name: str, options: Mapping[str, str]) -> None:
         return
     seconds = seconds_of(options["watch"])
     try:
-        with Live(shown, auto_refresh=False) as live:
+        with Live(shown, console=_console(), auto_refresh=False) as live:
             while may_change:
                 time.sleep(seconds)
                 shown, may_change = look(name, store)
@@ -331,10 +331,15 @@ def _status(name: str, options: Mapping[str, str]) -> None:
 
 
 def _show(shown: RenderableType) -> None:
+    _console().print(shown)
+
+
+def _console() -> Console:
+    """Of what it shows nothing is markup: commands and names of models may hold brackets."""
     from rich.console import Console
 
     # A pipe has no width to fit into.
-    Console(width=None if sys.stdout.isatty() else 160).print(shown)
+    return Console(width=None if sys.stdout.isatty() else 160, markup=False)
 
 
 def pretrain(arguments: list[str]) -> None:

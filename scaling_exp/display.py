@@ -257,7 +257,7 @@ class Display:
         self._next_look = LINE_SECONDS
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
-            TextColumn("{task.description:>12}"),
+            TextColumn("{task.description:>12}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),

@@ -5,16 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import asdict, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 import yaml
 from conftest import ROOT
+from loopback import serving
 
 from scaling_exp.__main__ import main
 from scaling_exp.schema import ConfigError, of_kind
@@ -205,6 +204,27 @@ def test_a_job_is_noted_for_its_user_alone_and_found_by_its_name(state_home):
         Job.read("another")
 
 
+def test_a_note_that_cannot_be_read_hides_no_other_job(capsys):
+    command = (
+        "python -m scaling_exp submit 'ladder.sizes=[small,large]' 'cluster.exclude=[/runs,/data]'"
+    )
+    job = Job.of(replace(SENT, command=command), "7", {"kind": "local"})
+    job.write()
+    for name, said in (("cut-short", ""), ("of-another-version", '{"id": "it"}')):
+        (folder_of(name)).mkdir()
+        (folder_of(name) / "job.json").write_text(said)
+    assert [each.id for each in jobs()] == [job.id]
+    with pytest.raises(
+        UserError, match=r"cut-short/job\.json cannot be read .*move its folder away"
+    ):
+        Job.read("cut-short")
+    with pytest.raises(SystemExit):
+        main(["stop"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "[small,large]" in told
+    assert "[/runs,/data]" in told
+
+
 # ---- Slurm
 
 
@@ -227,7 +247,12 @@ def test_slurm_gets_the_script_the_options_and_names_of_variables(programs, tmp_
     assert f"HF_TOKEN={SECRET}" in (tmp_path / "environment").read_text()
     assert asked[-4:] == ["--partition=gpu", "slurm.sbatch", "+experiment=quickstart", "name=a b"]
 
-    for word, state in (("PENDING", "waiting"), ("RUNNING", "running"), ("TIMEOUT", "failed")):
+    told = {
+        **dict.fromkeys(("PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT"), "waiting"),
+        **dict.fromkeys(("RUNNING", "COMPLETING", "SIGNALING", "STOPPED"), "running"),
+        "TIMEOUT": "failed",
+    }
+    for word, state in told.items():
         (tmp_path / "queue").write_text(f"{word}\n")
         assert target.state(handle) == state
     (tmp_path / "queue").write_text("COMPLETED\n")
@@ -237,7 +262,8 @@ def test_slurm_gets_the_script_the_options_and_names_of_variables(programs, tmp_
     assert "".join(written) == "drawing\n"
     (tmp_path / "queue").unlink()
     assert target.state(handle) == "unknown"  # neither queue nor accounts know it
-    target.stop(handle)
+    monkeypatch.setattr("scaling_exp.submission.STOP_SECONDS", 0.0)
+    assert stop(target, handle) == "unknown"
     assert (tmp_path / "cancelled").read_text() == "41\n"
 
 
@@ -329,35 +355,12 @@ def test_what_a_rayjob_lacks_is_one_line(programs, manifest, settings, complaint
 # ---- Ray
 
 
-class Answers(BaseHTTPRequestHandler):
-    """A server that answers everything with one status."""
-
-    status = 404
-
-    def do_GET(self):
-        self.send_response(self.status)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server():
-    serving = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=serving.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{serving.server_port}"
-    serving.shutdown()
-    serving.server_close()
-
-
 @pytest.mark.parametrize(
     ("status", "complaint"), [(404, "answers 404 that is no Ray"), (401, "wants its token: export")]
 )
-def test_what_is_wrong_with_a_dashboard_is_one_line(server, monkeypatch, status, complaint):
-    monkeypatch.setattr(Answers, "status", status)
-    with pytest.raises(UserError, match=complaint):
-        RayJobs(dashboard=server).check(SENT)
+def test_what_is_wrong_with_a_dashboard_is_one_line(status, complaint):
+    with serving(lambda *_: (status, {}, b"")) as url, pytest.raises(UserError, match=complaint):
+        RayJobs(dashboard=url).check(SENT)
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def follow(target: Target, handle: str) -> JobState:
 
 
 def stop(target: Target, handle: str) -> JobState:
-    """End a job and wait for that a while; how it is then."""
-    if target.state(handle) not in ENDED:
+    """End a job and wait for that a while; how it is then. One of which nothing is known may still be there."""
+    if target.state(handle) not in ("succeeded", "failed", "stopped"):
         target.stop(handle)
     return _settled(target, handle, STOP_SECONDS)
 

@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -123,7 +124,7 @@ class Job:
         """Raises UserError, with the latest jobs, when nothing of that name was sent from here."""
         note = folder_of(name) / "job.json"
         if NAME_OF_JOB.fullmatch(name) and note.is_file():
-            return validate(cls, json.loads(note.read_text()), "job")
+            return _read(note)
         latest = ", ".join(each.id for each in jobs()[:5]) or "none"
         raise UserError(
             f"there is no job {name!r} that was sent from here (the latest: {latest}); add the cluster to ask another"
@@ -135,10 +136,20 @@ NAME_OF_JOB = re.compile(r"[\w.-]+")
 
 
 def jobs() -> list[Job]:
-    """All that was sent from here, the latest first."""
-    notes = folder_of("").glob("*/job.json")
-    found = [validate(Job, json.loads(each.read_text()), "job") for each in notes]
+    """All that was sent from here, the latest first; a note that cannot be read hides no other."""
+    found: list[Job] = []
+    for note in folder_of("").glob("*/job.json"):
+        with suppress(UserError):
+            found.append(_read(note))
     return sorted(found, key=lambda job: -job.submitted)
+
+
+def _read(note: FilePath) -> Job:
+    """Raises UserError for a note that a crash cut short, or of another version."""
+    try:
+        return validate(Job, json.loads(note.read_text()), "job")
+    except (UserError, ValueError) as error:
+        raise UserError(f"{note} cannot be read ({error}); move its folder away") from None
 
 
 def folder_of(job: str) -> FilePath:
