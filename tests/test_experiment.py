@@ -251,6 +251,13 @@ def test_scores_are_drawn_once_kept_and_replayed(tmp_path):
     assert all(table.equals(before[name]) for name, table in tables(made).items())
 
 
+@pytest.mark.parametrize("name", ["", "a b", "../up", ".hidden", "-v"])
+def test_a_name_is_that_of_a_folder_that_is_seen(tmp_path, name):
+    """A store in a bucket takes hidden files for its own."""
+    with pytest.raises(ValueError, match="use letters, digits"):
+        experiment(tmp_path, name=name)
+
+
 def test_a_scorer_has_a_name_of_its_own(tmp_path):
     (model, *_) = scored(tmp_path).models
     own = Labels(model.path, good="1", bad="0", name=model.name)

@@ -109,8 +109,10 @@ class Source:
             raise ValueError(f"{both[0]} has a column and a constant; keep one of them")
         if self.max_bad_rows < 0:
             raise ValueError(f"max_bad_rows is {self.max_bad_rows}; it must be 0 or more")
-        if self.name is not None and not re.fullmatch(r"[\w.-]+", self.name):
-            raise ValueError(f"name is {self.name!r}; use letters, digits, '.', '_' and '-'")
+        if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(
+                f"name is {self.name!r}; use letters, digits, '_' and, but for the first, '.' and '-'"
+            )
         if self.answer_pattern is not None:
             _check_pattern(self.answer_pattern)
         if any(factor is not None and not factor > 0 for factor in self.units.values()):
