@@ -9,20 +9,21 @@ import time
 import warnings
 from collections import defaultdict
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event
 
 import pytest
 import synthetic_report as synthetic
+from loopback import serving
 from wandb.util import get_core_path
 
 from scaling_exp.__main__ import main
 from scaling_exp.config import _sweep
 from scaling_exp.store import RunFolder
-from scaling_exp.tracking import Disabled, TensorBoard, WeightsAndBiases
+from scaling_exp.tracking import Disabled, TensorBoard, WeightsAndBiases, metrics
 from scaling_exp.tracking.cards import Cards
 from scaling_exp.tracking.dashboard import Place, Shown, save, spec
 from scaling_exp.tracking.pulse import Drawn, Pulse
+from scaling_exp.tracking.shown import Card, Content
 from scaling_exp.tracking.view import View
 from scaling_exp.types import UserError
 
@@ -200,6 +201,17 @@ def test_tensorboard_writes_a_folder_for_every_card(analysis, tmp_path):
     }
 
 
+def test_what_a_model_is_called_takes_tensorboard_nowhere_else(tmp_path):
+    kept = tmp_path / "models" / "small" / "weights"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    name = "../../../models/small"
+    card = Card("run", name, "curve", {}, {}, metrics.SAMPLES)
+    TensorBoard().open(card, str(tmp_path / "run")).finish(Content())
+    assert kept.is_file()
+    assert list(tmp_path.glob("run/tensorboard/curve/models/small/events.*"))
+
+
 def test_a_pulse_survives_a_line_that_was_cut_short(tmp_path):
     pulse = Pulse.of(tmp_path)
     pulse.begin()
@@ -212,39 +224,20 @@ def test_a_pulse_survives_a_line_that_was_cut_short(tmp_path):
     assert again.beat(drawn(6.0, 6))["sampling/draws"] == 12
 
 
-@contextmanager
-def server(status):
-    """A loopback server that answers every request with `status`, or with nothing at all when it is 0."""
-    is_over = Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            if not status:
-                is_over.wait(60)
-                return
-            self.send_response(status)
-            self.end_headers()
-
-        do_GET = do_POST
-
-        def log_message(self, *_):
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    Thread(target=httpd.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{httpd.server_port}"
-    is_over.set()
-    httpd.shutdown()
-    httpd.server_close()
-
-
-@pytest.mark.parametrize("status", [0, 500])
+@pytest.mark.parametrize("hangs", [True, False])
 def test_a_server_that_hangs_or_fails_costs_a_warning_and_bounded_time(
-    status, analysis, tmp_path, monkeypatch
+    hangs, analysis, tmp_path, monkeypatch
 ):
     folder = made_up_run(tmp_path)
-    with server(status) as url:
+    is_over = Event()
+
+    def answer(*_):
+        if not hangs:
+            return 500, {}, b""
+        is_over.wait(60)
+        return None
+
+    with serving(answer) as url:
         monkeypatch.setenv("WANDB_BASE_URL", url)
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
         view = View(WeightsAndBiases("online", "scaling_exp"), folder, CONFIG)
@@ -253,6 +246,7 @@ def test_a_server_that_hangs_or_fails_costs_a_warning_and_bounded_time(
         with pytest.warns(UserWarning, match="the run is not affected"), view:
             view.show(analysis)
         assert time.monotonic() - started < 12
+        is_over.set()
 
 
 def test_a_missing_key_costs_a_warning(analysis, tmp_path, monkeypatch):
@@ -380,13 +374,13 @@ def wandb_server():
     """A loopback server that keeps the views that it is sent, as W&B does; its address and these views."""
     views = []
 
-    def answer(query, variables):
+    def told(query, variables):
         if "upsertView" in query:
             views.append(variables)
             kept = {"id": variables.get("id") or f"view-{len(views)}"}
-            told = {key: variables[key] for key in ("name", "displayName", "description", "spec")}
+            given = {key: variables[key] for key in ("name", "displayName", "description", "spec")}
             project = {"name": "scaling_exp", "entityName": "me"}
-            return {"upsertView": {"view": {**told, **kept, "project": project}, "inserted": True}}
+            return {"upsertView": {"view": {**given, **kept, "project": project}, "inserted": True}}
         if "internalId" in query:
             return {"project": {"id": "p", "internalId": "7"}}
         if "viewer" in query:
@@ -402,24 +396,13 @@ def wandb_server():
         edge = {"node": {**node, "createdAt": "2026-01-01T00:00:00"}, "cursor": "c"}
         return {"models": {"totalCount": 1, "edges": [edge], "pageInfo": page}}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            asked = json.loads(body) if self.path == "/graphql" else {}
-            told = answer(asked["query"], asked.get("variables") or {}) if asked else {}
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"data": told}).encode())
+    def answer(path, _headers, content):
+        asked = json.loads(content) if path == "/graphql" else {}
+        data = told(asked["query"], asked.get("variables") or {}) if asked else {}
+        return 200, {}, json.dumps({"data": data}).encode()
 
-        def log_message(self, *_):
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    Thread(target=httpd.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{httpd.server_port}", views
-    httpd.shutdown()
-    httpd.server_close()
+    with serving(answer) as url:
+        yield url, views
 
 
 def test_dashboard_wants_a_run(capsys):

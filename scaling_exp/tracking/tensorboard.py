@@ -29,7 +29,9 @@ class TensorBoard:
         """Raises OSError where nothing can be written."""
         from tensorboardX import SummaryWriter
 
-        logdir = Path(folder, "tensorboard", card.job_type, *card.name.split("/"))
+        # A model is called what its user likes, and what is there goes: it must be below the run's folder.
+        parts = [part for part in card.name.split("/") if part not in ("", ".", "..")]
+        logdir = Path(folder, "tensorboard", card.job_type, *parts)
         shutil.rmtree(logdir, ignore_errors=True)  # a second file would draw every line twice
         writer = SummaryWriter(str(logdir))
         writer.add_text("config", _code(f"{name}: {value}" for name, value in card.config.items()))
