@@ -947,5 +947,7 @@ async def _cancelled(engine, url):
     for each in drawing:
         each.cancel()
     await asyncio.wait(drawing)
-    await asyncio.sleep(0.3)
+    deadline = time.monotonic() + 5  # what was asked would take it far longer
+    while num_running(url) and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
     return was_busy and num_running(url) == 0
