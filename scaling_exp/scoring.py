@@ -6,6 +6,7 @@ Either works beside the engine that draws, so that other problems go on meanwhil
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -17,6 +18,10 @@ from scaling_exp.models import Model
 from scaling_exp.runtime import Gate
 from scaling_exp.scorers import ScorerModel, Verifier, answer_in, verdict_of
 from scaling_exp.types import Completion, Problem, Sampling, Tokens, UserError
+
+
+MOST_PROCESSES = 8
+"""In which one worker grades; a machine may have as many workers as accelerators."""
 
 
 class Service(Protocol):
@@ -120,7 +125,7 @@ class Verdicts:
                 f"scorer.kind=exact: the grader is {here!r} on a worker and {verifier.version!r} where the run was"
                 " started: install the same versions on both"
             )
-        grading = Grading(verifier.grader)
+        grading = Grading(verifier.grader, min(MOST_PROCESSES, len(os.sched_getaffinity(0))))
         await asyncio.to_thread(grading.start)
         return cls(grading)
 
