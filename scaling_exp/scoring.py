@@ -19,7 +19,6 @@ from scaling_exp.runtime import Gate
 from scaling_exp.scorers import ScorerModel, Verifier, answer_in, verdict_of
 from scaling_exp.types import Completion, Problem, Sampling, Tokens, UserError
 
-
 MOST_PROCESSES = 8
 """In which one worker grades; a machine may have as many workers as accelerators."""
 
@@ -110,6 +109,8 @@ class Verdicts:
     Its counters know verdicts as requests, and the seconds with at least one under way.
     """
 
+    version: str
+    """The grader's."""
     grading: Grading
     num_in_flight: int = field(default=0, init=False)
 
@@ -127,7 +128,7 @@ class Verdicts:
             )
         grading = Grading(verifier.grader, min(MOST_PROCESSES, len(os.sched_getaffinity(0))))
         await asyncio.to_thread(grading.start)
-        return cls(grading)
+        return cls(verifier.version, grading)
 
     def begin(self) -> None:
         self._counters, self._busy_since = Counters(), self.clock()
@@ -139,7 +140,7 @@ class Verdicts:
 
     @property
     def facts(self) -> Mapping[str, object]:
-        return {"grader": self.grading.grader.version}
+        return {"grader": self.version}
 
     def on(self, problem: Problem | None) -> Sampler:
         assert problem is not None
