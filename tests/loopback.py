@@ -1,4 +1,4 @@
-"""A server on loopback that answers GET and HEAD with what a function says."""
+"""A server on loopback that answers with what a function says."""
 
 import threading
 from contextlib import contextmanager
@@ -7,19 +7,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def serving(answer):
-    """`answer(path, headers)` gives status, headers and content. Yields the address."""
+    """`answer(path, headers, content)` of a request gives status, headers and content, or None for no answer at all.
+    Yields the address."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            status, headers, content = answer(self.path, self.headers)
+        def do_POST(self):
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answered = answer(self.path, self.headers, sent)
+            if answered is None:
+                return
+            status, headers, content = answered
             self.send_response(status)
             for each in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(*each)
             self.end_headers()
-            if self.command == "GET":
+            if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_HEAD = do_GET
+        do_GET = do_HEAD = do_POST
 
         def log_message(self, *_):
             pass

@@ -119,9 +119,7 @@ def test_a_folder_without_data_and_a_missing_file_are_one_line(tmp_path):
     (tmp_path / "notes.docx").write_text("nothing here")
     with pytest.raises(UserError, match="holds no files that `datasets` knows"):
         DataSet(path=str(tmp_path)).rows()
-    with pytest.raises(
-        UserError, match=r"none\.jsonl does not exist; get it with `hf download a/b"
-    ):
+    with pytest.raises(UserError, match=r"none\.jsonl does not exist; run `hf download a/b"):
         DataSet(hub="a/b", path=str(tmp_path / "none.jsonl")).rows()
     with pytest.raises(ValueError, match=r"task\.source\.path is missing"):
         DataSet()
@@ -159,7 +157,7 @@ def repository(folder: Path, shift: int = 0) -> dict[str, bytes]:
 def hub(commits: dict[str, dict[str, bytes]], branches: dict[str, str]):
     """A Hub with one data set, `lab/questions`, as far as downloads need one. Yields its address."""
 
-    with serving(lambda path, _headers: response(path, commits, branches)) as url:
+    with serving(lambda path, *_: response(path, commits, branches)) as url:
         yield url
 
 
@@ -243,14 +241,17 @@ def test_the_hub_gives_the_commit_that_was_asked_for_and_the_cache_gives_it_agai
             {"hub": "lab/answers"},
         )
     assert read[:3] == ["2 3", "12 13", "1 2 3"]
-    assert read[3] == f"error: task.source.revision: lab/questions has no revision {'c' * 40}"
-    assert read[4].startswith("error: task.source.hub: the Hub has no data set lab/answers")
+    assert read[3] == (
+        f"error: task.source: lab/questions has no revision {'c' * 40!r}: see"
+        f" {address}/datasets/lab/questions/commits"
+    )
+    assert read[4].startswith("error: task.source: lab/answers is no data set on the Hub that may")
     assert said == ""
     assert reading(home, NOWHERE, {"revision": OLD}) == (["2 3"], "")
     assert reading(tmp_path / "empty", NOWHERE, {"revision": OLD})[0] == [
-        f"error: task.source: lab/questions at {OLD} is not in the cache and the Hub cannot be"
-        f" reached; get it with `hf download lab/questions --repo-type dataset --revision {OLD}` where there is a"
-        " network (the cache is HF_HOME), or name a file that holds its rows: task.source.path=FILE"
+        "error: task.source: lab/questions is not in the cache, not whole at least, and the Hub cannot be reached:"
+        f" run `hf download lab/questions --repo-type dataset --revision {OLD}` where there is a network, and bring"
+        " the cache here (HF_HOME), or name a file that holds its rows: task.source.path=FILE"
     ]
     assert {each.name for each in tmp_path.iterdir()} == {"old", "new", "home"}
 

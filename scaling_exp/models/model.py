@@ -18,6 +18,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from scaling_exp.hub import HUB_ID
 from scaling_exp.models.architecture import (
     FAMILIES,
     Family,
@@ -26,7 +27,6 @@ from scaling_exp.models.architecture import (
     num_experts_of,
 )
 from scaling_exp.models.hub import (
-    HUB_ID,
     Snapshot,
     describe,
     is_pickle,

@@ -7,14 +7,13 @@ set is ever run. It knows nothing of what the rows mean.
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path as FilePath
 
+from scaling_exp.hub import Repository, without_progress_bars
 from scaling_exp.schema import unknown
 from scaling_exp.tasks.files import Row, read_all
 from scaling_exp.types import UserError
@@ -51,62 +50,29 @@ class DataSet:
         """
         found = self._from_hub() if self.path is None else FilePath(self.path).expanduser()
         if not found.exists():
-            raise UserError(f"task.source.path: {found} does not exist{self._or_download()}")
+            remedy = f"; {self._repository.download}" if self.hub else ""
+            raise UserError(f"task.source.path: {found} does not exist{remedy}")
         files = [found] if found.is_file() else self._files_in(found)
         rows = read_all(files)
         if not rows:
             raise UserError(f"task.source: {', '.join(map(str, files))} has no rows")
         return rows
 
-    def _from_hub(self) -> FilePath:
-        """The folder of the data set's commit in the Hub's cache, whose name is the commit."""
-        from huggingface_hub import errors
-
+    @property
+    def _repository(self) -> Repository:
         assert self.hub is not None
+        instead = "name a file that holds its rows: task.source.path=FILE"
+        return Repository(self.hub, "dataset", self.revision, instead)
+
+    def _from_hub(self) -> FilePath:
+        """The folder of the data set's commit in the Hub's cache."""
         try:
-            with _quiet():
-                folder = self._snapshot(self.hub)
-        except errors.GatedRepoError:
-            raise UserError(
-                f"task.source.hub: {self.hub} is gated: accept its terms on its page on the Hub and log in with"
-                f" `hf auth login`{self._or_download()}"
-            ) from None
-        except errors.RepositoryNotFoundError:
-            raise UserError(
-                f"task.source.hub: the Hub has no data set {self.hub}, or it is private and wants `hf auth login`"
-            ) from None
-        except errors.RevisionNotFoundError:
-            raise UserError(
-                f"task.source.revision: {self.hub} has no revision {self.revision}"
-            ) from None
-        except errors.HFValidationError as error:
-            raise UserError(f"task.source.hub is {self.hub!r}: {error}") from None
-        except (errors.HTTPError, OSError):  # pyright: ignore[reportPrivateImportUsage]
-            raise UserError(
-                f"task.source: {self.hub}{self._at()} is not in the cache and the Hub cannot be reached"
-                f"{self._or_download()}"
-            ) from None
+            folder = self._repository.take(self.files)
+        except UserError as error:
+            raise UserError(f"task.source: {error}") from error
         if folder.name != self.revision:
-            _say_commit(self.hub, folder.name)
+            _say_commit(self._repository.name, folder.name)
         return folder
-
-    def _snapshot(self, hub: str) -> FilePath:
-        """The commit from the cache, and only what is not there from the Hub."""
-        from huggingface_hub import HfApi, errors, snapshot_download
-
-        get = partial(
-            snapshot_download,
-            hub,
-            repo_type="dataset",
-            revision=self.revision,
-            allow_patterns=list(self.files) or None,
-        )
-        if self.revision is not None and re.fullmatch("[0-9a-f]{40}", self.revision):
-            with suppress(errors.LocalEntryNotFoundError):
-                return FilePath(get(local_files_only=True))
-            # Where the Hub cannot be reached this fails at once, and a snapshot after half a minute of trying.
-            HfApi().dataset_info(hub, revision=self.revision)
-        return FilePath(get())
 
     def _files_in(self, folder: FilePath) -> list[FilePath]:
         if not self.files:
@@ -121,7 +87,7 @@ class DataSet:
         from datasets import get_dataset_config_names, load_dataset_builder
 
         try:
-            with _quiet():
+            with without_progress_bars():
                 subsets = get_dataset_config_names(str(folder))
                 subset = _one_of("subset", self.subset, subsets)
                 builder = load_dataset_builder(str(folder), subset)
@@ -132,19 +98,6 @@ class DataSet:
         splits = builder.config.data_files or {}
         split = _one_of("split", self.split, list(map(str, splits)))
         return [FilePath(each) for each in splits[split]]
-
-    def _at(self) -> str:
-        return "" if self.revision is None else f" at {self.revision}"
-
-    def _or_download(self) -> str:
-        """How else the rows can be had."""
-        if self.hub is None:
-            return ""
-        revision = "" if self.revision is None else f" --revision {self.revision}"
-        return (
-            f"; get it with `hf download {self.hub} --repo-type dataset{revision}` where there is a network (the cache"
-            f" is HF_HOME), or name a file that holds its rows: task.source.path=FILE"
-        )
 
 
 def _one_of(what: str, wanted: str | None, there: Sequence[str]) -> str:
@@ -166,21 +119,3 @@ def _say_commit(hub: str, commit: str) -> None:
         f"{hub} is taken at its newest commit; to fix it: task.source.revision={commit}",
         file=sys.stderr,
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars of the Hub's libraries."""
-    from huggingface_hub.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    was_disabled = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not was_disabled:
-            enable_progress_bars()
