@@ -204,6 +204,17 @@ def test_dockerfiles_pass_hadolint(name):
     assert complaints(tool("hadolint"), name) == ""
 
 
+@pytest.mark.parametrize("name", ["docker/Dockerfile.cpu", "docker/Dockerfile.gpu"])
+def test_an_image_copies_what_git_has_and_nothing_else_travels_to_the_builder(name):
+    copies = re.findall(r"^COPY (?:--\S+ )*(.+) \S+$", (ROOT / name).read_text(), re.MULTILINE)
+    copied = {source for sources in copies for source in sources.split()}
+    rules = (ROOT / f"{name}.dockerignore").read_text().splitlines()
+    assert rules[1] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
+    listed = ("git", "ls-files", "--error-unmatch", "--", *copied)
+    assert complaints(*listed) == ""
+
+
 @pytest.mark.parametrize(("name", "schema"), BUILTIN.items())
 def test_files_of_known_formats_pass_their_schemas(name, schema):
     check = (tool("check-jsonschema"), "--builtin-schema", f"vendor.{schema}")
