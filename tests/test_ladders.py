@@ -20,7 +20,7 @@ from scaling_exp.types import UserError
 FAMILIES = sorted(
     file.stem
     for file in (conf_folder() / "ladder").glob("*.yaml")
-    if OmegaConf.load(file).kind == "family"  # pyright: ignore[reportAttributeAccessIssue]
+    if OmegaConf.load(file).get("kind") == "family"  # pyright: ignore[reportAttributeAccessIssue]
 )
 
 
