@@ -46,6 +46,8 @@ class Prompted:
         strategies: Mapping[str, Strategy],
     ) -> Prompted:
         """Raises UserError when the model cannot take the prompts or what strategies want to add to them."""
+        for name, strategy in strategies.items():
+            _check_words(model, name, strategy)
         ordered = sorted(problems, key=lambda each: each.name)
         prompts = model.prompts(ordered)
         _check_lengths(model, prompts, strategies)
@@ -79,6 +81,25 @@ class Prompted:
         )
         names = (stream_of(self.model.fingerprint, stream) for stream in streams)
         return np.fromiter(names, np.int64, len(self.roots))
+
+
+def _check_words(model: Model, name: str, strategy: Strategy) -> None:
+    """What a strategy puts into a model's mouth, and the tokens that it waits for, are the model's own."""
+    for words in getattr(strategy, "forced", ()):
+        try:
+            model.encode([words])
+        except UserError:
+            raise UserError(
+                f"strategies.{name} makes model {model.name} say {words!r}, of which it does not know every word;"
+                " choose words of its own"
+            ) from None
+    last = max(strategy.bound.sampling.stop_token_ids, default=-1)
+    if last < 0 or model.facts.hosted_as:  # whose engine refuses to stop at tokens at all
+        return
+    if last >= (size := model.tokenizer.get_vocab_size()):
+        raise UserError(
+            f"strategies.{name} stops at token {last}, but model {model.name} has {size}; name one of its own"
+        )
 
 
 def _check_lengths(

@@ -16,6 +16,8 @@ from scaling_exp.config import (
     register_resolvers,
 )
 from scaling_exp.schema import ConfigError
+from scaling_exp.survey import Prompted
+from scaling_exp.types import UserError
 
 TEXTS = {
     file.stem: file.read_text() for file in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -94,3 +96,25 @@ def test_steps_that_nothing_ends_are_told():
     ):
         composed(*words)
     composed(*words, "strategies.beam.steps.sampling.max_tokens=8")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "strategies.forcing.thinking.stop_token_ids=[]",
+            "strategies.forcing_1 makes model 112K say 'Wait', of which it does not know every word",
+        ),
+        (
+            "strategies.forcing.wait='='",
+            "strategies.forcing_0 stops at token 151649, but model 112K has 74",
+        ),
+    ],
+)
+def test_words_of_other_models_are_told_before_anything_is_drawn(override, said):
+    words = [each for each in told(COMMAND, "s1_budget_forcing") if "strategy@" not in each]
+    small = ("thinking.max_tokens=60", "max_answer_tokens=4", "end_of_thinking=''")
+    words += [f"strategies.forcing.{each}" for each in small]
+    one = experiment_from(compose("config", [*words, override]))
+    with pytest.raises(UserError, match=said):
+        Prompted.of(one.models[0], one.task.problems(), one.seed, one.strategies)

@@ -41,6 +41,12 @@ class Judged:
             if self.candidate.count(part) != 1:
                 raise ValueError(f"candidate is {self.candidate!r}; it must hold {part} once")
 
+    @property
+    def forced(self) -> tuple[str, ...]:
+        """What it is asked with, around the candidates."""
+        around = self.candidate.replace("{label}", "").split("{answer}")
+        return (self.intro, *around, *self.labels[: self.group_size], self.question)
+
     async def __call__(self, forest: Forest) -> None:
         nodes = await forest.extend_all((), range(self.num_samples), self.sampling)
         left = [node.path for node in nodes]

@@ -44,6 +44,11 @@ class BudgetForcing:
                 "thinking.stop is text, which cannot be taken back; name its token in thinking.stop_token_ids"
             )
 
+    @property
+    def forced(self) -> tuple[str, ...]:
+        """What the model is made to say."""
+        return (*((self.wait,) if self.num_waits else ()), self.end_of_thinking)
+
     async def __call__(self, forest: Forest) -> None:
         for path in await gather(*(self._chain(forest, (i,)) for i in range(self.num_samples))):
             forest.accept(path)
@@ -116,6 +121,11 @@ class Revision:
             raise ValueError(
                 f"num_chains is {self.num_chains}; it must divide num_attempts ({self.num_attempts})"
             )
+
+    @property
+    def forced(self) -> tuple[str, ...]:
+        """What stands between attempts."""
+        return (self.again,) if self.length > 1 else ()
 
     @property
     def length(self) -> int:
