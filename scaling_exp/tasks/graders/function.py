@@ -11,11 +11,10 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path as FilePath
-from typing import ClassVar
 
 from scaling_exp.grading import RIGHT_ANSWER
 from scaling_exp.schema import unknown
@@ -29,14 +28,15 @@ class FunctionGrader:
     """What function `name` in file `path` says: True is right, False wrong, text why the answer makes no sense.
 
     The file's hash is part of the version; what the file imports is not. An error in the function ends the grading and
-    is told with its line. `imports` names modules that take long to import, for which all processes then wait once.
+    is told with its line. `imports` names modules that take long to import, for which all processes then wait once;
+    `knows` is told of scores by it (see `grading.Grader`).
     """
 
     path: str
     name: str = "grade"
     seconds: float = 5.0
     imports: tuple[str, ...] = ()
-    knows: ClassVar[str] = RIGHT_ANSWER
+    knows: str = field(default=RIGHT_ANSWER, repr=False)
 
     def __post_init__(self) -> None:
         if self.seconds <= 0:
