@@ -389,10 +389,13 @@ def bench(arguments: list[str]) -> None:
         benchmark = bench_from(node)
         command = shlex.join(["python", "-m", "scaling_exp", "bench", *arguments])
         result = benchmark.bench.run(benchmark.setup)
-        result.write_json(benchmark.output, command, benchmark.settings)
-        print("\n".join([result.table(), hardware_line(), f"json: {benchmark.output}"]))
+        print("\n".join([result.table(), hardware_line()]))
+        with writing(benchmark.output):
+            result.write_json(benchmark.output, command, benchmark.settings)
+        print(f"json: {benchmark.output}")
 
     from scaling_exp.bench.result import hardware_line
+    from scaling_exp.store.files import writing
 
     names = arguments[:1] if arguments and "=" not in arguments[0] else []
     if names and not names[0].startswith("-"):
@@ -508,6 +511,7 @@ def dashboard(arguments: list[str]) -> None:
     def work() -> None:
         from scaling_exp.report import analysed
         from scaling_exp.store import RunFolder
+        from scaling_exp.store.files import writing
         from scaling_exp.tracking.cards import Cards
         from scaling_exp.tracking.dashboard import Place, Shown, save, spec
 
@@ -516,8 +520,10 @@ def dashboard(arguments: list[str]) -> None:
         place = Place.of(folder, manifest["config"], options)
         shown = Shown(Cards(folder, analysis, manifest["config"]).all())
         if "output" in options:
-            FilePath(options["output"]).parent.mkdir(parents=True, exist_ok=True)
-            FilePath(options["output"]).write_text(spec(shown, place))
+            file = FilePath(options["output"])
+            with writing(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(spec(shown, place))
             print(f"dashboard: {options['output']}")
         else:
             print("\n".join(f"{name}: {url}" for name, url in save(shown, place, folder).items()))

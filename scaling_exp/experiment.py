@@ -52,6 +52,7 @@ from scaling_exp.report import redraw
 from scaling_exp.scorers import ScorerModel
 from scaling_exp.spending import Limits, Spending
 from scaling_exp.store import Journal, Pool, RunFolder, Store, known_by_root
+from scaling_exp.store.files import writing
 from scaling_exp.survey import Prompted, Scores, Survey, check_scorer, survey
 from scaling_exp.tables import ENGINES, write_tables
 from scaling_exp.tasks import Task
@@ -419,7 +420,8 @@ def pretrain(pretraining: Pretraining) -> Iterator[Checkpoint]:
         raise UserError(
             f"output {pretraining.output} holds a ladder of another recipe; choose another folder"
         )
-    output.mkdir(parents=True, exist_ok=True)
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
     pretraining.cluster.connect()
     largest_first = sorted(recipe.sizes, key=lambda name: -recipe.sizes[name].hidden_size)
     arguments = [(recipe, name, output) for name in largest_first]
@@ -452,7 +454,8 @@ def pretrain_scorer(pretraining: ScorerPretraining) -> Scorer:
         raise UserError(
             f"output {pretraining.output} holds a scorer of another recipe; choose another folder"
         )
-    output.mkdir(parents=True, exist_ok=True)
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
     pretraining.cluster.connect()
     (scorer,) = each_in_a_task(train_scorer, [(recipe, pretraining.ladder.resolve(), output)])
     return scorer

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import resource
 from dataclasses import replace
 
 import pandas as pd
@@ -22,6 +23,7 @@ from scaling_exp.report import (
     wording,
     write_report,
 )
+from scaling_exp.store import StoreError
 
 PNGS = (
     *("accuracy_inference", "accuracy_lifetime", "equal_accuracy", "accuracy_level"),
@@ -157,6 +159,22 @@ def test_hostile_names_are_escaped_in_tables_and_provenance(analysis, embedded):
     html = page.page_html(told, embedded, manifest)
     assert bad not in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_a_disk_that_is_full_costs_one_line_and_keeps_the_page_that_was_there(tmp_path, analysis):
+    page = write_report(tmp_path, analysis, synthetic.manifest())
+    before = page.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(StoreError, match=r"cannot write .*report\.html: File too large"):
+            write_report(tmp_path, analysis, synthetic.manifest())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert page.read_bytes() == before
+    (tmp_path / "taken").touch()
+    with pytest.raises(StoreError, match=r"cannot write .*taken: File exists; .* another place"):
+        write_report(tmp_path / "taken", analysis, synthetic.manifest())
 
 
 def test_a_plot_is_drawn_whatever_the_models_it_is_named_after_are_called(tmp_path, analysis):

@@ -11,6 +11,7 @@ import synthetic_report as synthetic
 from scaling_exp.analysis.comparison import DIFFERENCES, Comparison
 from scaling_exp.report.comparison import Shown, comparison_html, write_comparison
 from scaling_exp.report.palette import DARK, LIGHT, contrast, run_colours
+from scaling_exp.store import StoreError
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -83,6 +84,12 @@ def test_the_page_its_plots_and_its_tables_are_written_with_links_to_the_runs(ru
     assert {path.name for path in (tmp_path / "answers").iterdir()} == {
         *("differences_differences.csv", "configuration_configuration.csv")
     }
+
+
+def test_a_place_that_is_taken_is_one_line(runs, tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(StoreError, match=r"cannot write .*taken: File exists"):
+        write_comparison(comparison(), runs, tmp_path / "taken")
 
 
 def test_runs_of_hostile_names_stay_text(runs):

@@ -557,6 +557,21 @@ def test_a_part_that_finds_no_room_leaves_its_journal_for_the_next_run(tmp_path,
     assert not list(tmp_path.glob("*/draws/.*"))
 
 
+def test_a_place_that_cannot_be_written_and_a_damaged_manifest_are_one_line_each(tmp_path):
+    (tmp_path / "taken").touch()
+    for write_it in (
+        lambda run: run.write_json("manifest", {}),
+        lambda run: run.locked().__enter__(),
+    ):
+        with pytest.raises(StoreError, match="Not a directory; make it writable, or choose"):
+            write_it(Store(tmp_path / "taken").run("a"))
+    run = Store(tmp_path).run("a")
+    run.write_json("manifest", {})
+    run.manifest.write_text('{"run_id": ')
+    with pytest.raises(StoreError, match=r"manifest\.json is damaged .* once it is moved away"):
+        run.read_manifest()
+
+
 @pytest.mark.parametrize("kept", [0, 5, 0.5, -1])
 def test_a_torn_part_is_set_aside_with_a_warning_and_its_draws_are_missing(tmp_path, kept):
     store = Store(tmp_path)

@@ -20,6 +20,7 @@ from scaling_exp.report.figures import write_figures
 from scaling_exp.report.page import page_html
 from scaling_exp.report.reading import merged, read_ledger, read_measured
 from scaling_exp.store import RunFolder
+from scaling_exp.store.files import replacing, writing
 from scaling_exp.types import UserError
 
 __all__ = ["analysed", "redraw", "write_report"]
@@ -32,9 +33,22 @@ def write_report(
     `run_dir`; the path of the page.
 
     Samples to browse are read from `samples.parquet` and `problems.parquet` in `run_dir`, where
-    they are; `manifest` is the record of the run. What is missing is shown as not recorded.
+    they are; `manifest` is the record of the run. What is missing is shown as not recorded. Raises
+    StoreError where it cannot be written: then the page that was there is still there.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    embedded = embedded_samples(run_dir, ordered_models(analysis.models))
+    html = page_html(analysis, embedded, manifest)
+    with writing(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        _write_beside(run_dir, analysis)
+    page = run_dir / "report.html"
+    with replacing(page) as partial:
+        partial.write_text(html, encoding="utf-8")
+    return page
+
+
+def _write_beside(run_dir: pathlib.Path, analysis: Analysis) -> None:
+    """The tables and figures."""
     tables = {
         "curves": analysis.curves,
         "lifetimes": analysis.lifetimes,
@@ -48,10 +62,6 @@ def write_report(
             table.to_csv(run_dir / f"{name}.csv", index=False)
     answers.write_tables(analysis.answers, run_dir)
     write_figures(analysis, run_dir / "figures")
-    embedded = embedded_samples(run_dir, ordered_models(analysis.models))
-    page = run_dir / "report.html"
-    page.write_text(page_html(analysis, embedded, manifest), encoding="utf-8")
-    return page
 
 
 def analysed(

@@ -23,6 +23,7 @@ from scaling_exp.report.palette import DARK, LIGHT, run_colours
 from scaling_exp.report.reading import read_measured
 from scaling_exp.report.wording import sentence, text
 from scaling_exp.store import RunFolder
+from scaling_exp.store.files import replacing, writing
 from scaling_exp.types import UserError
 
 SCRIPTS = ("base", "plots", "accuracy", "answers", "tables", "start")
@@ -88,17 +89,20 @@ def write_comparison(
     comparison: Comparison, runs: Sequence[Shown], output: pathlib.Path
 ) -> pathlib.Path:
     """Write `comparison.html`, `figures/*.png`, `curves.csv` and `answers/*.csv` into the folder
-    `output`; the path of the page."""
-    output.mkdir(parents=True, exist_ok=True)
+    `output`; the path of the page. Raises StoreError where it cannot be written."""
     curves = _curves(runs)
-    curves.to_csv(output / "curves.csv", index=False)
     found = (_differences(comparison), _configuration(comparison))
-    answers.write_tables(found, output)
     names = _names(curves)
     ladder = figures.Ladder(names, _colours(names, runs, is_dark=False))
-    figures.save_figures(figures.measured_figures(curves, found, ladder), output / "figures")
+    html = comparison_html(comparison, runs)
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        curves.to_csv(output / "curves.csv", index=False)
+        answers.write_tables(found, output)
+        figures.save_figures(figures.measured_figures(curves, found, ladder), output / "figures")
     page = output / "comparison.html"
-    page.write_text(comparison_html(comparison, runs), encoding="utf-8")
+    with replacing(page) as partial:
+        partial.write_text(html, encoding="utf-8")
     return page
 
 

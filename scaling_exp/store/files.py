@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 from uuid import uuid4
 
@@ -26,10 +27,14 @@ def writing(what: FilePath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"cannot write {what}: {os.strerror(error.errno) if error.errno else error}; every draw that was"
-            " acknowledged is kept: free space and run the same command again"
-        ) from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = (
+            "every draw that was acknowledged is kept: free space and run the same command again"
+            if is_full
+            else "make it writable, or choose another place"
+        )
+        told = os.strerror(error.errno) if error.errno else error
+        raise StoreError(f"cannot write {what}: {told}; {remedy}") from error
 
 
 @contextmanager
@@ -46,13 +51,16 @@ def replacing(target: FilePath) -> Iterator[FilePath]:
                 os.fsync(written.fileno())
             os.replace(partial, target)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(file: FilePath) -> Iterator[None]:
-    """Hold a file's lock, waiting for it."""
-    with open(file, "ab") as opened:
+    """Hold a file's lock, waiting for it. Raises StoreError where it cannot be made."""
+    with writing(file):
+        opened = open(file, "ab")  # noqa: SIM115 - closed below
+    with opened:
         fcntl.flock(opened, fcntl.LOCK_EX)
         yield
 

@@ -160,12 +160,18 @@ class RunFolder:
         return self.path / "manifest.json"
 
     def read_manifest(self) -> dict:
-        """Raises StoreError when there is none."""
+        """Raises StoreError when there is none, or none that can be read."""
         if not self.manifest.is_file():
             raise StoreError(
                 f"{self.url(self.path)} is not a run: it has no manifest.json; give the folder that `run` printed"
             )
-        return json.loads(self.manifest.read_text())
+        try:
+            return json.loads(self.manifest.read_text())
+        except ValueError as error:
+            raise StoreError(
+                f"{self.url(self.manifest)} is damaged ({error}); the command that made the run makes it again once it"
+                " is moved away"
+            ) from None
 
     def write_json(self, name: str, content: Mapping) -> None:
         """Write `name`.json."""

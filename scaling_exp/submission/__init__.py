@@ -14,7 +14,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from scaling_exp.schema import of_kind
-from scaling_exp.submission.job import ENDED, Job, JobState, Shipment, Target, jobs, new_id
+from scaling_exp.store.files import writing
+from scaling_exp.submission.job import (
+    ENDED,
+    Job,
+    JobState,
+    Shipment,
+    Target,
+    folder_of,
+    jobs,
+    new_id,
+)
 from scaling_exp.submission.kuberay import KubeRay
 from scaling_exp.submission.local import Local
 from scaling_exp.submission.ray_jobs import RayJobs
@@ -52,6 +62,8 @@ def submit(
     command = shlex.join(["python", "-m", "scaling_exp", "submit", *arguments])
     shipment = Shipment(id_, arguments, command, store)
     target.check(shipment)
+    with writing(folder_of(id_)):  # a run that was sent and is not noted is lost sight of
+        folder_of(id_).mkdir(parents=True, mode=0o700)
     job = Job.of(shipment, target.send(shipment), cluster)
     job.write()
     return job

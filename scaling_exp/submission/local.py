@@ -43,7 +43,7 @@ class Local:
 
     def send(self, shipment: Shipment) -> str:
         folder = folder_of(shipment.id)
-        folder.mkdir(parents=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         driver = [sys.executable, "-m", "scaling_exp", "run", *shipment.arguments]
         with (folder / "log").open("wb") as log:
             subprocess.run(
