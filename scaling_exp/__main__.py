@@ -7,6 +7,7 @@ before the verb is known.
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import sys
 import time
@@ -83,7 +84,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         near = get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(VERBS)}"
         fail(f"there is no verb {verb!r}; {hint}")
-    VERBS[verb](rest)
+    try:
+        VERBS[verb](rest)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _reader_has_left() -> bool:
+    """Whether nobody reads what is printed any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def run(arguments: list[str]) -> None:

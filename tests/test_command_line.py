@@ -143,6 +143,27 @@ def test_no_verb_is_a_mistake_that_shows_all_verbs(command_line):
     assert all(verb in done.stdout + done.stderr for verb in VERBS)
 
 
+def test_ctrl_c_ends_a_verb_with_a_word(monkeypatch, capsys):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(VERBS, "models", stopped)
+    with pytest.raises(SystemExit) as ended:
+        main(["models"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+def test_whoever_reads_may_leave(tmp_path):
+    """As `| head` does: that is no fault."""
+    command = [sys.executable, "-m", "scaling_exp", "models"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as models:
+        models.stdout.close()
+        assert models.stderr.read() == b""
+    assert models.returncode == 0
+
+
 def test_version(command_line):
     from scaling_exp import __version__
 
