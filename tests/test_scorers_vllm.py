@@ -10,8 +10,8 @@ from conftest import ROOT, SHIPPED
 
 from scaling_exp.engines import VLLM
 from scaling_exp.models import Model
-from scaling_exp.scorers import Ask, Labels, Likelihood, Reward
-from scaling_exp.types import Sampling
+from scaling_exp.scorers import Labels, Likelihood, Reward
+from scaling_exp.types import Sampling, UserError
 
 SETTINGS = yaml.safe_load((ROOT / "conf" / "engine" / "vllm_cpu.yaml").read_text())
 CPU = VLLM(**{key: value for key, value in SETTINGS.items() if key != "kind"})
@@ -118,23 +118,26 @@ def reader(path):
     return score
 
 
-def sure(path, number):
-    """How sure a language model is of its next token among so many of the likeliest."""
-    follows = language_model(path)
-    return lambda tokens: [-follows(tokens)[-1].topk(number).values.mean().item()]
+def sure(model, number):
+    """How sure a language model is of what it says first, among so many of the likeliest tokens."""
+    (prompt,) = model.encode([QUESTION])
+    return -language_model(model.path)(prompt)[-1].topk(number).values.mean().item()
 
 
 async def asked(model, asks, generator):
-    """What a model says as a scorer beside an engine that draws in the same process."""
+    """What a model says as a scorer beside an engine that draws in the same process, and how sure that one is."""
     engines = [CPU.start(), CPU.start()]
     try:
         for engine, held in zip(engines, (generator, model), strict=True):
             await engine.hold(held)
         (prompt,) = generator.encode([QUESTION])
         drawn = [engines[0](prompt, Sampling(max_tokens=38), seed) for seed in range(1, 20)]
+        told = [engines[0](prompt, greedy(confidence=number), 0) for number in (20, -1)]
+        with pytest.raises(UserError, match="which vLLM cannot tell side by side"):
+            engines[0](prompt, greedy(labels=(1, 0)), 0)
         scored = [engines[1](ask.prefix, ask.sampling, 0) for ask in asks]
         await asyncio.gather(*drawn)
-        return await asyncio.gather(*scored), engines[1].counters
+        return await asyncio.gather(*scored), await asyncio.gather(*told), engines[1].counters
     finally:
         for engine in engines:
             await engine.close()
@@ -159,24 +162,20 @@ def test_scores_are_those_of_transformers(tmp_path):
     labels = Labels(shipped, good="1", bad="0", step_end="[+,]", scored="steps")
     outcome_head = Reward(outcome, of="answer", num_labels=1, label=0)
     process_head = Reward(process, of="steps", num_labels=2, label=1, **MARKED)
-    (prefix,) = labels.model.encode([QUESTION])
-    confidences = [
-        (Ask(prefix, greedy(confidence=asked_for), lambda told: told.scores[1:]), number)
-        for asked_for, number in ((20, 20), (-1, labels.model.config["vocab_size"]))
-    ]
     of_one_model = [
         (
             labels.model,
             *asks(labels, judge(shipped)),
             *asks(Likelihood(shipped, step_end="[+,]"), reader(shipped)),
-            *((ask, sure(shipped, number)) for ask, number in confidences),
         ),
         (outcome_head.model, *asks(outcome_head, outcome_score)),
         (process_head.model, *asks(process_head, process_score)),
     ]
     generator = Model("112K", str(SHIPPED / "112K-4.0M"), 4_000_000)
+    confidences = [sure(generator, number) for number in (20, SHAPE["vocab_size"])]
     for model, *cases in of_one_model:
-        told, counters = asyncio.run(asked(model, [ask for ask, _ in cases], generator))
+        told, confident, counters = asyncio.run(asked(model, [ask for ask, _ in cases], generator))
         for (ask, score), completion in zip(cases, told, strict=True):
             assert ask.scores(completion) == pytest.approx(score(list(ask.prefix)), abs=2e-3)
         assert counters.prompt_tokens == sum(len(ask.prefix) for ask, _ in cases)
+        assert [each.scores[1] for each in confident] == pytest.approx(confidences, abs=2e-3)

@@ -200,6 +200,7 @@ class _Holding:
 
     def _took(self, model: Model) -> None:
         self._model = model
+        self._logprobs_of: set[str] = set()
         self._engine.output_processor.tokenizer = None
 
     def _completion(self, output: Any, sampling: Sampling) -> Completion:
@@ -211,10 +212,24 @@ class _Holding:
         """Raises UserError for what the model that is held cannot do."""
         if sampling.pooling:
             return _pooling_params(sampling)
+        self._check_logprobs(sampling)
         if sampling.stop and self._engine.output_processor.tokenizer is None:
             self._engine.output_processor.tokenizer = _stop_finder(self._model)
         check_thinking(self._model, sampling)
         return sampling_params(sampling, seed, self._model.stop_token_ids)
+
+    def _check_logprobs(self, sampling: Sampling) -> None:
+        """Raise UserError when the model that is held is asked for the log-probabilities of labels and of the likeliest
+        tokens: vLLM keeps one table of a batch, and with labels in it all others are minus infinity."""
+        if not (sampling.labels or sampling.confidence):
+            return
+        self._logprobs_of.add("labels" if sampling.labels else "likeliest")
+        if len(self._logprobs_of) > 1:
+            raise UserError(
+                f"model {self._model.name} is asked for sampling.confidence and, by a judged strategy, for the"
+                " probabilities of labels, which vLLM cannot tell side by side: run one strategy, then the other, into"
+                " the same store"
+            )
 
 
 def check_thinking(model: Model, sampling: Sampling) -> None:
