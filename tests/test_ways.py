@@ -106,6 +106,8 @@ def test_a_policy_takes_the_best_affordable_way_of_each_bin(rng):
     single = Chosen.of(every, 2.0, np.zeros_like(bin_P), fold_P)
     assert single.accuracy_P.mean() <= 0.56
     assert (Chosen.of(every, 0.5, bin_P, fold_P).way_P == 0).all()
+    assert (Chosen.of(every, 1.99, bin_P, fold_P).way_P == chosen.way_P).all()  # as good as 2
+    assert (Chosen.of(every, 1.9, bin_P, fold_P).way_P == 0).all()
 
 
 def test_bins_hold_equally_many_and_rise(rng):
@@ -178,10 +180,10 @@ def test_a_way_that_looks_at_the_samples_that_tell_difficulty_would_gain_by_it(r
 def test_the_plain_strategy_is_the_one_that_is_named_or_sampling(rng, right_PS):
     other = rng.random(right_PS.shape) < right_PS.mean(axis=1, keepdims=True)
     tables = [drawn("nucleus", other), drawn("sampling", right_PS), drawn("top_p", other)]
-    assert "over the samples of sampling," in asked(Strategies(), *tables).sentences[0]
-    assert "over the samples of top_p," in asked(Strategies("top_p"), *tables).sentences[0]
+    assert "over the samples of sampling (" in asked(Strategies(), *tables).sentences[0]
+    assert "over the samples of top_p (" in asked(Strategies("top_p"), *tables).sentences[0]
     fewer = drawn("sampling", right_PS[:, :8])
-    assert "of nucleus," in asked(Strategies(), tables[0], fewer).sentences[0]  # it has more
+    assert "of nucleus (" in asked(Strategies(), tables[0], fewer).sentences[0]  # it has more
     told = asked(Strategies("beam"), *tables).sentences[0]
     assert "no model has several samples under strategy beam" in told
     assert "nucleus, sampling, top_p" in told
@@ -220,7 +222,12 @@ def test_a_better_strategy_beats_voting_at_equal_flops_and_a_worse_one_does_not(
     assert table.loc["better_4", "gain_over_voting_low"] > 0
     assert table.loc["worse_4", "gain_over_voting_high"] < 0
     assert answer.sentences[0].startswith("At equal FLOPs 1 of 2 measured points beat")
-    assert "better by" in " ".join(each.name for each in answer.plots[0].series)
+    assert "The most is gained with m by better_4: +" in answer.sentences[1]
+    assert "by its best selector, in points: better +" in answer.sentences[2]
+    assert "; worse -" in answer.sentences[2]
+    assert "the frontier is, from cheap to dear, sampling by voting (to " in answer.sentences[3]
+    names = [each.name for each in answer.plots[0].series]
+    assert sorted(names) == ["better", "sampling by voting", "worse"]
 
 
 def test_one_strategy_has_nothing_to_be_compared_with(right_PS):

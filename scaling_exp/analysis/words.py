@@ -40,8 +40,8 @@ def percent(share: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two accuracies."""
-    return f"{100 * difference:+.1f} points"
+    """A difference of two accuracies: +3.1 points; never -0.0."""
+    return f"{round(100 * difference, 1) + 0.0:+.1f} points"
 
 
 def span(estimate: Estimate) -> str:

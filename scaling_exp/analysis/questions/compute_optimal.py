@@ -32,6 +32,9 @@ QUESTION = "Does it pay to choose how compute is spent by the difficulty of a pr
 WHAT = "Whether it pays to choose by difficulty"
 MIN_PER_BIN = 5
 """Problems of a bin and fold below which a choice is mostly chance."""
+EQUAL_COST = 0.02
+"""Costs that differ by this share or less are equal: a greedy answer is a token longer or shorter than a sample, and a
+policy that can pay for it in some bins has not found anything."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,26 @@ class ComputeOptimal:
         rng = np.random.default_rng(study.seed)
         told = plain_samples(study.attempts, self.plain)
         split = {model: Split.of(study, one) for model, one in told.items() if one.max_k > 1}
-        table = pd.DataFrame(
-            row for model, each in split.items() for row in self._rows(study, model, each, rng)
-        )
-        if table.empty:
+        found = [
+            each for model, one in split.items() for each in self._found(study, model, one, rng)
+        ]
+        if not found:
             raise CannotTell(
                 "no model has two ways to spend compute, samples to tell difficulty from, and"
                 f" {self.num_bins * self.num_folds * MIN_PER_BIN} problems"
             )
         plain = next(iter(told.values()))
+        table = pd.DataFrame(row for row, _ in found)
+        choices = pd.DataFrame(choice for _, chosen in found for choice in chosen)
         return Answer(
             name="compute_optimal",
             question=QUESTION,
-            sentences=[*_sentences(table), *_left_out(study, plain, split.values())],
+            sentences=[
+                *_sentences(table, choices),
+                *_left_out(study, plain, split.values()),
+            ],
             plots=[_plot(model, own) for model, own in table.groupby("model", sort=False)],
-            tables={"compute_optimal": table},
+            tables={"compute_optimal": table, "choices": choices},
             assumptions=[
                 f"Difficulty is the model's own pass rate in the second half of its samples of {plain.strategy}; ways"
                 " are scored on the first half, and on nothing that was drawn with the random numbers of the second."
@@ -83,9 +91,10 @@ class ComputeOptimal:
             ],
         )
 
-    def _rows(
+    def _found(
         self, study: Study, model: str, split: Split, rng: np.random.Generator
-    ) -> Iterator[dict[str, object]]:
+    ) -> Iterator[tuple[dict[str, object], list[dict[str, object]]]]:
+        """At every budget what is reached, and what was chosen in every bin."""
         rate_P = split.rate_P
         every = sorted((way for one in split.kept for way in ways(one)), key=lambda way: way.flops)
         if len(every) < 2 or len(rate_P) < self.num_bins * self.num_folds * MIN_PER_BIN:
@@ -96,7 +105,11 @@ class ComputeOptimal:
         for budget in np.geomspace(every[0].flops, every[-1].flops, self.num_budgets):
             chosen = Chosen.of(every, budget, bin_P, fold_P)
             single = Chosen.of(every, budget, whole_P, fold_P)
-            yield _row(study, model, float(budget), chosen, single)
+            where = {"model": model, "budget": float(budget)}
+            yield (
+                where | _row(study, chosen, single),
+                [where | each for each in _choices(every, chosen, bin_P)],
+            )
 
 
 @dataclass(frozen=True)
@@ -152,7 +165,7 @@ class Chosen:
                 )
                 flops_W = flops_WP[:, seen].mean(axis=1)
                 accuracy_W = np.where(
-                    flops_W <= budget * (1 + 1e-9), accuracy_WP[:, seen].mean(axis=1), -1.0
+                    flops_W <= budget * (1 + EQUAL_COST), accuracy_WP[:, seen].mean(axis=1), -1.0
                 )
                 best = accuracy_W >= accuracy_W.max() - 1e-12
                 way_P[unseen] = np.argmin(np.where(best, flops_W, np.inf))
@@ -168,15 +181,24 @@ def quantile_bins(rate_P: FloatArray, num_bins: int, rng: np.random.Generator) -
     return bin_P
 
 
-def _row(
-    study: Study, model: str, budget: float, chosen: Chosen, single: Chosen
-) -> dict[str, object]:
+def _choices(every: Sequence[Way], chosen: Chosen, bin_P: IntArray) -> Iterator[dict[str, object]]:
+    """The way that most problems of each bin got, the easiest bin first: folds may differ."""
+    for part, at in enumerate(np.unique(bin_P)[::-1]):
+        inside = bin_P == at
+        counts = np.bincount(chosen.way_P[inside])
+        yield {
+            "bin": part + 1,
+            "way": every[int(counts.argmax())].name,
+            "share": float(counts.max() / inside.sum()),
+            "accuracy": float(chosen.accuracy_P[inside].mean()),
+        }
+
+
+def _row(study: Study, chosen: Chosen, single: Chosen) -> dict[str, object]:
     means = study.resamples.means
     chosen_R, single_R = means(chosen.accuracy_P), means(single.accuracy_P)
     gain = study.resamples.estimate(chosen_R - single_R, np.nan)
     return {
-        "model": model,
-        "budget": budget,
         **study.resamples.accuracy_estimate(chosen_R).columns("accuracy"),
         "flops": float(chosen.flops_P.mean()),
         "single": float(single_R[0]),
@@ -185,7 +207,7 @@ def _row(
     }
 
 
-def _sentences(table: pd.DataFrame) -> Iterator[str]:
+def _sentences(table: pd.DataFrame, choices: pd.DataFrame) -> Iterator[str]:
     better = table.loc[(table["gain_low"] > 0).to_numpy(bool)]
     worse = table.loc[(table["gain_high"] < 0).to_numpy(bool)]
     yield (
@@ -195,7 +217,12 @@ def _sentences(table: pd.DataFrame) -> Iterator[str]:
     for model, own in table.groupby("model", sort=False):
         top = own.loc[own["gain"].idxmax()]
         gain = Estimate.of_columns(top.to_dict(), "gain")
-        yield f"{model}: at most {points_valued(gain)}, at {short(float(top['budget']))} FLOPs a query."
+        is_here = (choices["model"] == model) & (choices["budget"] == top["budget"])
+        got = choices.loc[is_here.to_numpy(bool), "way"].tolist()
+        yield (
+            f"{model}: at most {points_valued(gain)}, at {short(float(top['budget']))} FLOPs a query, where the easiest"
+            f" of {len(got)} parts of the problems gets {got[0]} and the hardest {got[-1]}."
+        )
 
 
 def _left_out(study: Study, plain: Attempts, split: Iterable[Split]) -> Iterator[str]:

@@ -18,10 +18,16 @@ from scaling_exp.analysis.curves import accuracy_table, cost_of
 from scaling_exp.analysis.estimators import FloatArray
 from scaling_exp.analysis.intervals import Estimate
 from scaling_exp.analysis.questions.asking import CannotTell, answered
-from scaling_exp.analysis.questions.ways import Way, models_of, plain_samples, ways
+from scaling_exp.analysis.questions.ways import (
+    Way,
+    choice_name,
+    models_of,
+    plain_samples,
+    ways,
+)
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import matching_ks
-from scaling_exp.analysis.words import percent, points
+from scaling_exp.analysis.words import percent, points, points_valued, short
 
 QUESTION = (
     "Which way to spend compute on a query is the best at each budget, and does any beat voting?"
@@ -48,11 +54,18 @@ class Strategies:
         )
         if table.empty or len(set(table["strategy"])) < 2:
             raise CannotTell("fewer than two strategies of known cost were drawn")
+        compared = table.loc[table["gain_over_voting"].notna().to_numpy(bool)]
         return Answer(
             name="strategies",
             question=QUESTION,
-            sentences=[*_against_voting(table, voting), *_best(table)],
-            plots=[_plot(model, own) for model, own in table.groupby("model", sort=False)],
+            sentences=[
+                *_against_voting(compared, voting, study.resamples.confidence),
+                *_best(table),
+            ],
+            plots=[
+                _plot(str(model), own, voting.get(str(model)))
+                for model, own in table.groupby("model", sort=False)
+            ],
             tables={"strategies": table},
             assumptions=[
                 "A query is charged alone: its prompt once, every branch that was drawn, what was forced, and what the"
@@ -119,9 +132,10 @@ def _difference(
     return study.resamples.estimate(gain_R, np.nan).columns("gain_over_voting")
 
 
-def _against_voting(table: pd.DataFrame, voting: Mapping[str, _Voting]) -> Iterator[str]:
-    """How many points lie above and below voting, the best and the worst of them."""
-    compared = table.loc[table["gain_over_voting"].notna().to_numpy(bool)]
+def _against_voting(
+    compared: pd.DataFrame, voting: Mapping[str, _Voting], confidence: float
+) -> Iterator[str]:
+    """How many points lie above and below voting, the best of them, and each family's range."""
     if compared.empty:
         yield "No strategy was measured at a cost at which plain voting was measured too."
         return
@@ -129,15 +143,29 @@ def _against_voting(table: pd.DataFrame, voting: Mapping[str, _Voting]) -> Itera
     above = compared.loc[(compared["gain_over_voting_low"] > 0).to_numpy(bool)]
     below = compared.loc[(compared["gain_over_voting_high"] < 0).to_numpy(bool)]
     num_open = len(compared) - len(above) - len(below)
+    by_chance = len(compared) * (1 - confidence) / 2
     yield (
         f"At equal FLOPs {len(above)} of {len(compared)} measured points beat majority voting over the samples of"
-        f" {plain}, {len(below)} fall short of it, and of {num_open} the data cannot tell."
+        f" {plain} (by chance alone {by_chance:.0f} would), {len(below)} fall short of it, and of {num_open} the data"
+        " cannot tell."
     )
+    if len(above):
+        top = above.loc[above["gain_over_voting"].idxmax()].to_dict()
+        gain = Estimate.of_columns(top, "gain_over_voting")
+        yield (
+            f"The most is gained with {top['model']} by {choice_name(top['strategy'], top['selector'])}:"
+            f" {points_valued(gain)} at {short(float(top['inference_flops']))} FLOPs a query."
+        )
+    ranges = []
     for family, own in _by_family(compared):
         best = _best_selector(own, "gain_over_voting")
         gains = own.loc[(own["selector"] == best).to_numpy(bool), "gain_over_voting"].tolist()
-        ends = " to ".join(dict.fromkeys(points(each) for each in (min(gains), max(gains))))
-        yield f"{family}: {ends} against voting at equal FLOPs, by {best.replace('_', ' ')}, its best selector."
+        ends = [points(each).removesuffix(" points") for each in (min(gains), max(gains))]
+        ranges.append(f"{choice_name(family, best)} {' to '.join(dict.fromkeys(ends))}")
+    yield (
+        "Against voting at equal FLOPs, over all models and budgets and each by its best selector, in points:"
+        f" {'; '.join(ranges)}."
+    )
 
 
 def _best_selector(table: pd.DataFrame, column: str) -> str:
@@ -159,43 +187,44 @@ def _by_family(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _best(table: pd.DataFrame) -> Iterator[str]:
-    """The frontier of each model."""
+    """The frontier of each model: strategies, whatever chooses among their answers, and how far each goes."""
     for model, own in table.loc[table["is_frontier"].to_numpy(bool)].groupby("model", sort=False):
-        steps = [
-            (f"{row.strategy} by {str(row.selector).replace('_', ' ')}", row)
-            for row in own.itertuples()
-        ]
         parts = []
-        for name, group in groupby(steps, key=lambda step: step[0]):
-            last = [row for _, row in group][-1]
+        for strategy, group in groupby(own.itertuples(), key=lambda row: str(row.strategy)):
+            rows = list(group)
+            selectors = [
+                str(row.selector).replace("_", " ") for row in rows if row.selector != "single"
+            ]
+            by = f" by {' or '.join(dict.fromkeys(selectors))}" if selectors else ""
             parts.append(
-                f"{name} (to {percent(last.accuracy)} at {last.inference_flops:.2g} FLOPs)"
+                f"{strategy}{by} (to {percent(rows[-1].accuracy)} at {short(rows[-1].inference_flops)} FLOPs)"
             )
         yield f"{model}: the frontier is, from cheap to dear, {', then '.join(parts)}."
 
 
-def _plot(model: object, own: pd.DataFrame) -> Plot:
+def _plot(model: str, own: pd.DataFrame, voting: _Voting | None) -> Plot:
     return Plot(
         name=f"strategies_{model}",
         title=f"{model}: accuracy against FLOPs a query",
-        caption="Every strategy, by voting and by the selector that serves it best. Further up and to the left is"
+        caption="Every strategy by the selector that serves it best, and plain voting. Further up and to the left is"
         " better. Bands are intervals over problems.",
-        x_label="inference FLOPs a query",
+        x_label="inference FLOPs a query, scorer included",
         y_label="accuracy",
-        series=list(_series(own)),
+        series=list(_series(own, voting)),
         is_log_x=True,
     )
 
 
-def _series(own: pd.DataFrame) -> Iterator[Series]:
-    """A line for each family of budgets, by the selector that serves it best, and voting."""
-    for family, part in _by_family(own):
-        for selector in dict.fromkeys([_best_selector(part, "accuracy"), "voting"]):
-            line = part.loc[(part["selector"] == selector).to_numpy(bool)]
-            if line.empty:
-                continue
-            ordered = line.sort_values("inference_flops")
-            columns = ("inference_flops", "accuracy", "accuracy_low", "accuracy_high")
-            x, y, low, high = (ordered[column].tolist() for column in columns)
-            name = f"{family} by {selector.replace('_', ' ')}"
-            yield Series(name=name, x=x, y=y, low=low, high=high)
+def _series(own: pd.DataFrame, voting: _Voting | None) -> Iterator[Series]:
+    """A line for plain voting, and one for each family of budgets by the selector that serves it best."""
+    shown = [(family, _best_selector(part, "accuracy"), part) for family, part in _by_family(own)]
+    if voting is not None:
+        plain = own.loc[(own["strategy"] == voting.strategy).to_numpy(bool)]
+        others = [each for each in shown if each[:2] != (voting.strategy, "voting")]
+        shown = [(voting.strategy, "voting", plain), *others]
+    for family, selector, part in shown:
+        line = part.loc[(part["selector"] == selector).to_numpy(bool)]
+        ordered = line.sort_values("inference_flops")
+        columns = ("inference_flops", "accuracy", "accuracy_low", "accuracy_high")
+        x, y, low, high = (ordered[column].tolist() for column in columns)
+        yield Series(name=choice_name(family, selector), x=x, y=y, low=low, high=high)

@@ -46,7 +46,14 @@ class Way:
 
     @property
     def name(self) -> str:
-        return f"{self.strategy} by {self.selector.replace('_', ' ')}, {self.k:.3g}"
+        """`sampling by voting at k = 16`, `greedy`."""
+        name = choice_name(self.strategy, self.selector)
+        return name if self.selector == "single" else f"{name} at k = {self.k:.3g}"
+
+
+def choice_name(strategy: str, selector: str) -> str:
+    """A strategy and what chooses among its answers; a single answer is chosen by nothing."""
+    return strategy if selector == "single" else f"{strategy} by {selector.replace('_', ' ')}"
 
 
 def ways(one: Attempts) -> Iterator[Way]:
