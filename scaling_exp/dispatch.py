@@ -244,9 +244,8 @@ class Shift:
     opened: dict[str, Job] = field(default_factory=dict)
     num_queued: int = 0
     num_draws: int = 0
-    num_steps: int = 0
-    stepped: float = 0.0
-    """When it last told of a new step, or had nothing to do."""
+    stepped: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Of its engines, by what each is for: steps, and when it last told of a new one, or had nothing to do."""
     is_loaded: bool = False
     is_trial: bool = False
     """It holds one group of suspects and gets nothing else until these are done."""
@@ -391,7 +390,7 @@ class Dispatch:
         self.num_failed_starts = 0
         loaded = _event(shift, Report(), start_seconds, now - shift.started)
         self.on_event(loaded)
-        shift.started = shift.stepped = now
+        shift.started = now
         shift.is_loaded = True
         return num_wanted
 
@@ -419,12 +418,17 @@ class Dispatch:
             raise ReplicaDied(f"it did not answer for {HUNG_SECONDS:.0f} s") from None
 
     def _check_that_it_steps(self, shift: Shift, report: Report) -> None:
-        """Raise ReplicaDied when it hangs. Engines that know no steps have a patience of their own."""
-        now, num_steps = asyncio.get_running_loop().time(), report.counters.steps
-        if num_steps != shift.num_steps or not num_steps or not report.num_in_flight:
-            shift.num_steps, shift.stepped = num_steps, now
-        elif now > shift.stepped + HUNG_SECONDS:
-            raise ReplicaDied(f"its engine made no step for {HUNG_SECONDS:.0f} s")
+        """Raise ReplicaDied when one of its engines hangs. Those that know no steps have a patience of their own."""
+        now = asyncio.get_running_loop().time()
+        engines = [("engine", report.counters.steps, report.num_in_flight)]
+        if scorer := report.scorer:
+            engines.append(("scorer's engine", scorer.counters.steps, scorer.num_in_flight))
+        for name, num_steps, num_in_flight in engines:
+            before, since = shift.stepped.get(name, (0, now))
+            if num_steps != before or not num_steps or not num_in_flight:
+                shift.stepped[name] = num_steps, now
+            elif now > since + HUNG_SECONDS:
+                raise ReplicaDied(f"its {name} made no step for {HUNG_SECONDS:.0f} s")
 
     @property
     def report_seconds(self) -> float:

@@ -25,11 +25,13 @@ from scaling_exp.dispatch import (
     Job,
     JobFailed,
     ReplicaDied,
+    Report,
+    ScorerReport,
     SetAside,
     StartFailed,
 )
 from scaling_exp.display import Display
-from scaling_exp.engines import EngineDied, RequestFailed
+from scaling_exp.engines import Counters, EngineDied, RequestFailed
 from scaling_exp.engines.simulated import Simulated
 from scaling_exp.models import Model
 from scaling_exp.store import DRAWS, Journal, known_by_root
@@ -287,7 +289,17 @@ class Stuck(LocalReplica):
         return await super().hold(model)
 
 
-@pytest.mark.parametrize("hangs", [Mute, Stuck])
+class StuckScorer(LocalReplica):
+    """Its jobs wait for scores, and the scorer's engine makes no step any more."""
+
+    async def exchange(self, jobs, seconds):  # noqa: ARG002 - none is ever done
+        await asyncio.sleep(seconds)
+        engine = Counters(num_slots=8, steps=5)
+        scorer = ScorerReport("judge", engine, engine, {}, num_in_flight=3, load_seconds=0.0)
+        return Report(scorer=scorer)
+
+
+@pytest.mark.parametrize("hangs", [Mute, Stuck, StuckScorer])
 def test_a_replica_that_hangs_and_lives_is_replaced_and_its_jobs_are_drawn(tmp_path, hangs):
     jobs = [job(number) for number in range(200)]
     fleet = Fleet(2, lambda: hangs(work()) if not fleet.made else LocalReplica(work()))
