@@ -50,7 +50,7 @@ from scaling_exp.prometheus import Exposed
 from scaling_exp.recorder import Recorder
 from scaling_exp.report import redraw
 from scaling_exp.scorers import ScorerModel
-from scaling_exp.spending import Limits, Spending
+from scaling_exp.spending import Limits, Spending, Spent
 from scaling_exp.store import Journal, Pool, RunFolder, Store, known_by_root
 from scaling_exp.store.files import writing
 from scaling_exp.survey import Prompted, Scores, Survey, check_scorer, survey
@@ -261,13 +261,20 @@ def _all_facts(experiment: Experiment) -> list[ModelFacts]:
 
 
 def spending_of(experiment: Experiment, recorder: Recorder) -> Spending:
-    """Nothing yet in this session. Raises UserError when earlier ones left nothing to spend."""
-    recorder.check()
+    """Nothing yet in this session. Raises UserError when earlier ones left nothing to spend, or it cannot be told."""
+    spending = spending_after(experiment, recorder.before)
+    spending.check(experiment.limits)
+    recorder.check(spending.earlier)
+    return spending
+
+
+def spending_after(experiment: Experiment, before: Spent) -> Spending:
+    """Nothing yet in this session, and `before` in earlier ones."""
     return Spending(
         {each.name: each for each in _all_facts(experiment)},
         experiment.analysis.pricing,
         accelerators_per_replica(experiment),
-        before=recorder.before,
+        before=before,
     )
 
 

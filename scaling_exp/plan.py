@@ -29,7 +29,13 @@ from scaling_exp.analysis.estimators import FloatArray, IntArray, Votes, plurali
 from scaling_exp.analysis.ledger import seconds_per_output_token
 from scaling_exp.analysis.pricing import Tariff
 from scaling_exp.analysis.significance import WORST_CASE, Criterion, Spread, of_values, paired
-from scaling_exp.experiment import Experiment, accelerators_per_replica, check_limits, survey_pool
+from scaling_exp.experiment import (
+    Experiment,
+    accelerators_per_replica,
+    check_limits,
+    spending_after,
+    survey_pool,
+)
 from scaling_exp.generation import Bound, Strategy
 from scaling_exp.grading import Grading
 from scaling_exp.spending import Spent
@@ -200,7 +206,7 @@ def against_limits(experiment: Experiment, surveys: Sequence[Survey]) -> list[st
     """Of each limit that is set, whether the run would reach it."""
     limits = experiment.limits
     state = State.read(experiment.folder)
-    spent = state.spent if state else Spent()
+    spent = spending_after(experiment, state.spent if state else Spent()).earlier
     flops, dollars, seconds = (
         _sum(each) for each in zip(*_expected(experiment, surveys), strict=True)
     )

@@ -107,11 +107,11 @@ class Recorder:
         with self._losing_only_the_view():
             Log(self.folder).write(event, "info" if level == "info" else "warning", **fields)
 
-    def check(self) -> None:
-        """Raise UserError when there is nothing left to spend."""
-        if key := self.limits.reached(self.before):
+    def check(self, earlier: Spent) -> None:
+        """Raise UserError when earlier sessions left nothing to spend."""
+        if key := self.limits.reached(earlier):
             raise UserError(
-                f"{key} is reached before anything is drawn: earlier sessions of {self.run_id} spent {self.before};"
+                f"{key} is reached before anything is drawn: earlier sessions of {self.run_id} spent {earlier};"
                 f" raise {key} (null: no limit) to go on"
             )
 

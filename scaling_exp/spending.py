@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,27 @@ class Spending:
     num_output_tokens: int = 0
     _waiting: list[bytes] = field(default_factory=list)
 
+    @property
+    def earlier(self) -> Spent:
+        """What earlier sessions spent; where they knew no price, accelerators at that of today."""
+        before = self.before
+        if before.dollars is not None:
+            return before
+        if any(self._is_billed(name) for name in self.models):
+            return before if before.num_draws else replace(before, dollars=0.0)
+        rate = self.pricing.dollars_per_second
+        return (
+            before if rate is None else replace(before, dollars=rate * before.accelerator_seconds)
+        )
+
+    def check(self, limits: Limits) -> None:
+        """Raise UserError when what earlier sessions spent counts toward a limit and is not known."""
+        if limits.dollars is not None and self.earlier.dollars is None:
+            raise UserError(
+                f"limits.dollars is {limits.dollars:g}, and what earlier sessions spent is not known, for there was no"
+                " tariff: use limits.flops or limits.wall, or move the run's state.json away to count from now on"
+            )
+
     def add(self, draws: bytes) -> None:
         """Take in one encoded batch, to be counted at the next look: many at once cost little more than one."""
         self._waiting.append(draws)
@@ -176,17 +197,20 @@ class Spending:
 
     def dollars_of(self, model: str, held_seconds: float) -> float | None:
         """Of this session, for a model that replicas held for so long, all together."""
-        facts = self.models[model]
-        if self.pricing.tariff(model, facts.hosted_as) is not None:
+        if self._is_billed(model):
             return self.billed.get(model, 0.0)
         rate = self.pricing.dollars_per_second
         return None if rate is None else rate * self.accelerators_per_replica * held_seconds
+
+    def _is_billed(self, model: str) -> bool:
+        """Whether it is paid by the token."""
+        return self.pricing.tariff(model, self.models[model].hosted_as) is not None
 
     def spent(self, wall_seconds: float, held_seconds: Mapping[str, float]) -> Spent:
         """By now, `wall_seconds` after this session began to draw; `held_seconds` by model, over all replicas."""
         self._count()
         paid = [self.dollars_of(name, held_seconds.get(name, 0.0)) for name in self.models]
-        before = self.before
+        before = self.earlier
         return Spent(
             wall_seconds=before.wall_seconds + wall_seconds,
             accelerator_seconds=before.accelerator_seconds

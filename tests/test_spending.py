@@ -116,6 +116,31 @@ def test_a_limit_stops_a_run_which_goes_on_when_it_is_raised(tmp_path, limits, k
     assert all(table.equals(tables(alone)[name]) for name, table in tables(unlimited).items())
 
 
+def test_what_was_spent_before_there_was_a_price_counts_toward_the_limit(tmp_path):
+    made = experiment(tmp_path, num_samples=64, engine=SLOW, limits=Limits(wall="0.2s"))
+    with pytest.raises(LimitReached):
+        run(made, "command")
+    before = State.read(made.folder).spent
+    assert before.dollars is None
+    limited = replace(made, limits=Limits(dollars=before.accelerator_seconds / 2), analysis=PRICED)
+    with pytest.raises(UserError, match=r"limits\.dollars is reached before anything is drawn"):
+        run(limited, "command")
+    more = replace(limited, limits=Limits(dollars=before.accelerator_seconds + 0.3))
+    with pytest.raises(LimitReached, match=r"^limits\.dollars="):
+        run(more, "command")
+
+
+def test_tokens_that_were_paid_before_there_was_a_tariff_are_told_to_be_unknown():
+    tariff = Pricing(tariffs={"m": Tariff(input=1e6, output=2e6)})
+    before = Spent(dollars=None, num_draws=3)
+    spending = Spending({"m": facts(hosted_as="them/m")}, tariff, 1, before)
+    with pytest.raises(
+        UserError, match=r"limits\.dollars is 5, and what earlier sessions spent is"
+    ):
+        spending.check(Limits(dollars=5.0))
+    spending.check(Limits(flops=5.0))
+
+
 def test_a_run_that_has_nothing_to_draw_is_not_stopped_by_a_limit_that_is_reached(tmp_path):
     made = experiment(tmp_path)
     run(made, "command")
