@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
-from scaling_exp.generation import Forest, Source
+from scaling_exp.generation import Forest, Scorer, Source
 from scaling_exp.models import Model
 from scaling_exp.scorers import ScorerModel
 from scaling_exp.tasks import Task
@@ -42,18 +42,15 @@ class Ground:
         text, read, encode = cache(self.text), cache(self.read), cache(self.encode)
         return replace(self, text=text, read=read, encode=encode)
 
-    def forest(
-        self,
-        prompt: Tokens,
-        root: str,
-        problem: Problem | None,
-        source: Source,
-        scores: Source | None,
-    ) -> Forest:
-        """`problem` is what the scorer may look at; `source` gives completions, `scores` those of the scorer."""
-        scorer = None
-        if self.scorer is not None and scores is not None and problem is not None:
-            scorer = self.scorer.scorer(scores, root, problem, self.text, self.read)
+    def scorer_of(self, root: str, problem: Problem | None, scores: Source | None) -> Scorer | None:
+        """Who scores in all forests of one problem, which is what the scorer may look at; `scores` gives its
+        completions."""
+        if self.scorer is None or scores is None or problem is None:
+            return None
+        return self.scorer.scorer(scores, root, problem, self.text, self.read)
+
+    def forest(self, prompt: Tokens, root: str, source: Source, scorer: Scorer | None) -> Forest:
+        """`source` gives completions."""
         return Forest(
             prompt, source, root, self.read, self.end_tokens, scorer, self.encode, self.text
         )

@@ -8,7 +8,8 @@ Axes: P problems, in the order of their roots, as parts are sorted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -16,11 +17,11 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from scaling_exp.generation import Bound, Strategy, Stream, grow
+from scaling_exp.generation import Bound, Forest, Strategy, Stream
 from scaling_exp.models import Model
 from scaling_exp.planting import Ground
 from scaling_exp.scorers import ScorerModel
-from scaling_exp.store import Index, Known, Pool, Replay, known_by_root, stream_of
+from scaling_exp.store import Index, Known, NotDrawn, Pool, Replay, known_by_root, stream_of
 from scaling_exp.tasks import Task
 from scaling_exp.types import Problem, Sampling, Tokens, UserError
 
@@ -323,31 +324,40 @@ def _ended_with_known(
         roots = [prompted.roots[at] for at in chosen]
         known = known_by_root([each.rows(roots) for each in pools])
         ground = Ground.of(prompted.model, task, scores and scores.kind).remembering()
-        for name, unsure_P in unsure.items():
-            mine = [at for at in chosen if unsure_P[at]]
-            replays = _replay(prompted, ground, strategies[name], mine, pools, known)
-            ended[name][mine] = [not any(each.missing for each in asked) for asked in replays]
+        unsure_of = [
+            (name, at) for at in chosen for name, unsure_P in unsure.items() if unsure_P[at]
+        ]
+        forests = _forests(prompted, ground, [at for _, at in unsure_of], pools, known)
+        planted = ((strategies[name], next(forests)) for name, _ in unsure_of)
+        for (name, at), has_ended in zip(unsure_of, asyncio.run(_end(planted)), strict=True):
+            ended[name][at] = has_ended
     return ended
 
 
-def _replay(
+def _forests(
     prompted: Prompted,
     ground: Ground,
-    strategy: Strategy,
-    chosen: Sequence[int],
+    positions: Sequence[int],
     pools: Sequence[Pool],
     known: Mapping[str, Known],
-) -> list[list[Replay]]:
-    """What was asked for of each problem: of the model, and of the scorer if there is one."""
-    replays, planted = [], []
-    for at in chosen:
+) -> Iterator[Forest]:
+    """One for every position of a problem, which grows from what is known; those of one problem share a scorer."""
+    for at, same in groupby(positions):
         root = prompted.roots[at]
-        mine = [Replay(pool.fingerprint, known.get(root, {})) for pool in pools]
-        problem = prompted.problems[at]
-        scores = mine[1] if len(mine) > 1 else None
-        planted.append(
-            (strategy, ground.forest(prompted.prompts[at], root, problem, mine[0], scores))
-        )
-        replays.append(mine)
-    grow(planted)
-    return replays
+        source, *said = (Replay(pool.fingerprint, known.get(root, {})) for pool in pools)
+        scorer = ground.scorer_of(root, prompted.problems[at], said[0] if said else None)
+        for _ in same:
+            yield ground.forest(prompted.prompts[at], root, source, scorer)
+
+
+async def _end(planted: Iterable[tuple[Strategy, Forest]]) -> list[bool]:
+    """Whether each strategy comes to an end over its forest."""
+    return [await _ends(strategy, forest) for strategy, forest in planted]
+
+
+async def _ends(strategy: Strategy, forest: Forest) -> bool:
+    try:
+        await strategy(forest)
+    except NotDrawn:
+        return False
+    return True

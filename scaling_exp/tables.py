@@ -318,9 +318,10 @@ def replay(
     for problem, prompt, root in zip(
         prompted.problems, prompted.prompts, prompted.roots, strict=True
     ):
+        scorer = ground.scorer_of(root, problem, said and said(root))
         for name in strategies:
             source = located(root)
-            forest = ground.forest(prompt, root, problem, source, said and said(root))
+            forest = ground.forest(prompt, root, source, scorer)
             grown.append(Grown(name, problem, forest, source.row_of))
     grow((strategies[each.strategy], each.forest) for each in grown)
     return Replayed(model.name, draws, grown, ground.text)

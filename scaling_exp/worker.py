@@ -219,10 +219,9 @@ class Worker:
             for each, sampler in samplers
         ]
         source, scores = pools[0], pools[1] if len(pools) > 1 else None
+        scorer = self.ground.scorer_of(job.root, job.asked, scores)
         first, *others = (
-            self.work.strategies[name](
-                self.ground.forest(job.prompt, job.root, job.asked, source, scores)
-            )
+            self.work.strategies[name](self.ground.forest(job.prompt, job.root, source, scorer))
             for name in job.strategies
         )
         beside = [asyncio.ensure_future(each) for each in others]

@@ -25,6 +25,7 @@ from scaling_exp.generation import Stream, seed_of
 from scaling_exp.store import (
     Draw,
     Index,
+    NotDrawn,
     Pooled,
     Replay,
     RunFolder,
@@ -336,14 +337,16 @@ def test_the_engine_is_asked_once_for_each_draw():
     assert {each.path for each in recorded} == {(6,), (7,), (8,)}
 
 
-def test_a_replay_answers_from_the_pool_and_notes_what_is_missing():
+def test_a_replay_answers_from_the_pool_and_from_nothing_else():
     stream = Stream("root", (), (1,), SAMPLED)
     name = stream_of(FINGERPRINT, stream)
     replay = Replay(FINGERPRINT, {name: {5: Completion((55,), "stop")}})
-    known, unknown = asyncio.run(replay(stream, [5, 6]))
+    (known,) = asyncio.run(replay(stream, [5]))
     assert known.tokens == (55,)
-    assert unknown.tokens == ()
-    assert replay.missing == {(name, 6)}
+    with pytest.raises(NotDrawn):
+        asyncio.run(replay(stream, [5, 6]))
+    with pytest.raises(NotDrawn):
+        asyncio.run(replay(replace(stream, parent=(0,)), [5]))
 
 
 def test_a_run_belongs_to_one_process(tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import comb, sqrt
 from pathlib import Path
@@ -18,7 +19,7 @@ from scaling_exp.generation import Forest, Fresh, Score
 from scaling_exp.generation import grow as grow_at_once
 from scaling_exp.schema import of_kind
 from scaling_exp.scorers import Ask, Scoring
-from scaling_exp.store import Pooled, Replay, stream_of
+from scaling_exp.store import NotDrawn, Pooled, Replay, stream_of
 from scaling_exp.strategies import (
     STRATEGIES,
     AdaptiveConsistency,
@@ -252,7 +253,8 @@ def grown_by(strategy, num_slots, root="0/m/p", respond=babble):
         drawing, scoring = (
             Simulated(num_slots, 0.01, 0.001, respond, judge=judge).start() for _ in range(2)
         )
-        forest = forest_of(Fresh(drawing), Fresh(scoring), root)
+        scores = Pooled("scorer", "scored", {}, scoring, lambda _draw: None)
+        forest = forest_of(Fresh(drawing), scores, root)
         await strategy(forest)
         for engine in (drawing, scoring):
             await engine.close()
@@ -283,7 +285,7 @@ def test_traces_are_the_same_at_any_load_and_in_any_order_of_completion(strategy
 def test_a_replay_misses_nothing_of_what_was_drawn_and_what_was_lost_is_drawn_again(
     strategy, root, num_known
 ):
-    """From a part of the pool, as of one whose run was killed: a replay ends, and drawing ends as if undisturbed."""
+    """From a part of the pool, as of one whose run was killed: a replay tells, and drawing ends as if undisturbed."""
 
     async def pooled(known):
         draws = []
@@ -297,15 +299,13 @@ def test_a_replay_misses_nothing_of_what_was_drawn_and_what_was_lost_is_drawn_ag
         replays = [Replay(name, known) for name in ("drawn", "scored")]
         forest = forest_of(*replays, root)
         grow_at_once([(strategy, forest)])
-        return forest, [each.missing for each in replays]
+        return forest
 
     forest, draws = asyncio.run(pooled({}))
     known = defaultdict(dict)
     for draw in draws:
         known[stream_of(draw.fingerprint, draw.stream)][draw.sample] = draw.completion
-    again, missing = replayed(known)
-    assert told(again) == told(forest)
-    assert missing == [set(), set()]
+    assert told(replayed(known)) == told(forest)
 
     lot = Random(root)
     part = {
@@ -313,9 +313,8 @@ def test_a_replay_misses_nothing_of_what_was_drawn_and_what_was_lost_is_drawn_ag
         for stream, samples in known.items()
     }
     num_lost = len(draws) - sum(map(len, part.values()))
-    halting, missing = replayed(part)
-    assert bool(num_lost) == any(missing)
-    assert len(halting.nodes) <= strategy.bound.num_draws
+    with pytest.raises(NotDrawn) if num_lost else nullcontext():
+        replayed(part)
     resumed, drawn_again = asyncio.run(pooled(part))
     assert told(resumed) == told(forest)
     assert len(drawn_again) == num_lost
@@ -339,7 +338,9 @@ def test_bounds_hold_and_the_ledger_is_what_engines_processed(strategy, root):
     assert drawing.num_requests == len(nodes)
     assert drawing.output_tokens == sum(len(node.completion.tokens) for node in nodes)
     assert drawing.prompt_tokens == sum(len(node.prefix) for node in nodes)
-    assert scoring.prompt_tokens == sum(each.num_tokens for each in forest.scores.values())
+    # Equal answers are read once, and charged wherever they stand.
+    read_once = {forest.generated(path): each.num_tokens for path, each in forest.scores.items()}
+    assert scoring.prompt_tokens == sum(read_once.values())
     assert forest.accepted
     assert len(set(forest.accepted)) == len(forest.accepted)
     assert set(forest.accepted) <= set(forest.nodes)

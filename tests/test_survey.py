@@ -1,7 +1,7 @@
 """What is missing, by counting: the same as by running every strategy. And what jobs and tables make of a pool."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
@@ -12,7 +12,7 @@ from scaling_exp.dispatch import UNKNOWN, Job
 from scaling_exp.experiment import jobs_of, with_known
 from scaling_exp.generation import Forest, Stream
 from scaling_exp.grading import Exact
-from scaling_exp.store import Draw, Replay, Store, StoreError, encode, known_by_root
+from scaling_exp.store import Draw, Known, Store, StoreError, encode, known_by_root, stream_of
 from scaling_exp.strategies import AdaptiveVoting, Greedy, ParallelSampling
 from scaling_exp.survey import Prompted, survey
 from scaling_exp.tables import write_tables
@@ -93,6 +93,21 @@ def write(store, run, draws):
         journal.append(encode(draws), len(draws))
 
 
+@dataclass
+class Noting:
+    """A source that notes what is not known, and makes an empty answer of it."""
+
+    fingerprint: str
+    known: Known
+    missing: set[tuple[int, int]] = field(default_factory=set)
+
+    async def __call__(self, stream, samples):
+        name = stream_of(self.fingerprint, stream)
+        known = self.known.get(name, {})
+        self.missing.update((name, sample) for sample in samples if sample not in known)
+        return [known.get(sample, Completion((), "length")) for sample in samples]
+
+
 def replayed_missing(store, strategies):
     """Per problem, who misses draws and all draws that are missed, found by running every strategy."""
     every, task = prompted(), FirstWord()
@@ -103,7 +118,7 @@ def replayed_missing(store, strategies):
 
     for root, prompt in zip(every.roots, every.prompts, strict=True):
         known = known_by_root([store.pool(every.model.fingerprint).rows([root])]).get(root, {})
-        replays = {name: Replay(every.model.fingerprint, known) for name in strategies}
+        replays = {name: Noting(every.model.fingerprint, known) for name in strategies}
 
         async def grow(prompt=prompt, root=root, replays=replays):
             for name, strategy in strategies.items():

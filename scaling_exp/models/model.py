@@ -239,7 +239,8 @@ class Model:
 
         Raises UserError when a prompt has words that the model does not know.
         """
-        encoded = self.encode_said(texts, add_special_tokens)
+        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
+        encoded = [tuple(encoding.ids) for encoding in encodings]
         unknown = self.tokenizer.token_to_id(str(getattr(self.tokenizer.model, "unk_token", "")))
         for text, tokens in zip(texts, encoded, strict=True):
             if unknown is not None and unknown in tokens:
@@ -250,9 +251,18 @@ class Model:
         return encoded
 
     def encode_said(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[Tokens]:
-        """Token ids of what a model said, which may hold words that this one does not know."""
-        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
-        return [tuple(encoding.ids) for encoding in encodings]
+        """Token ids of what a model said, which may hold words that this one does not know.
+
+        The last ones are remembered: the steps of an answer are read again with every step that follows.
+        """
+        return [self._encode_said(text, add_special_tokens) for text in texts]
+
+    @cached_property
+    def _encode_said(self) -> Callable[[str, bool], Tokens]:
+        tokenizer = self.tokenizer
+        return lru_cache(maxsize=1 << 12)(
+            lambda text, special: tuple(tokenizer.encode(text, add_special_tokens=special).ids)
+        )
 
     def prompts(self, problems: Sequence[Problem]) -> list[Tokens]:
         """Token ids that problems are asked with: text with the tokenizer's special tokens, chats through the model's

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import gather
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from scaling_exp.generation import Score, Scorer, Source, Stream
@@ -79,7 +79,10 @@ class Asking(Protocol):
 
 @dataclass(frozen=True)
 class Scoring:
-    """Scores answers to one prompt. All steps are asked for at once; what the source knows costs nothing."""
+    """Scores answers to one prompt, each once, in however many forests it stands.
+
+    All steps are asked for at once, but for those that an answer shares with one that was scored before.
+    """
 
     kind: Asking
     source: Source
@@ -87,12 +90,23 @@ class Scoring:
     question: str
     text: Callable[[Tokens], str]
     """How the tokens of the model that answers read."""
+    known: dict[Tokens, Score] = field(default_factory=dict)
+    """By answer."""
+    told: dict[tuple[Tokens, Sampling], Completion] = field(default_factory=dict)
+    """By what was asked."""
 
     async def __call__(self, answer: Tokens) -> Score:
+        if answer not in self.known:
+            self.known[answer] = await self._score(answer)
+        return self.known[answer]
+
+    async def _score(self, answer: Tokens) -> Score:
         asks = self.kind.asks(self.question, self.text(answer))
-        streams = [Stream(self.root, (), ask.prefix, ask.sampling) for ask in asks]
-        told = await gather(*(self.source(stream, (0,)) for stream in streams))
-        steps = [
-            score for ask, (said,) in zip(asks, told, strict=True) for score in ask.scores(said)
-        ]
+        new = [ask for ask in asks if ask[:2] not in self.told]
+        await gather(*map(self._ask, new))
+        steps = [score for ask in asks for score in ask.scores(self.told[ask[:2]])]
         return Score(tuple(steps), len(asks[-1].prefix))
+
+    async def _ask(self, ask: Ask) -> None:
+        stream = Stream(self.root, (), ask.prefix, ask.sampling)
+        (self.told[ask[:2]],) = await self.source(stream, (0,))

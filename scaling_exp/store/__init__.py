@@ -19,7 +19,7 @@ from scaling_exp.store.folder import RunFolder, Store, folder_of
 from scaling_exp.store.journal import Journal
 from scaling_exp.store.mirror import uri_of
 from scaling_exp.store.parts import KNOWN_COLUMNS, Index, Pool, completions, known_by_root
-from scaling_exp.store.sources import Pooled, Replay
+from scaling_exp.store.sources import NotDrawn, Pooled, Replay
 
 __all__ = [
     "DRAWS",
@@ -28,6 +28,7 @@ __all__ = [
     "Index",
     "Journal",
     "Known",
+    "NotDrawn",
     "Pool",
     "Pooled",
     "Replay",

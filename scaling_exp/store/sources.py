@@ -1,4 +1,4 @@
-"""Sources of completions that know the pool: one draws what is missing, the other only notes it."""
+"""Sources of completions that know the pool: one draws what is missing, the other stops there."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from scaling_exp.generation import Sampler, Stream
 from scaling_exp.store.draws import Draw, Known, stream_of
 from scaling_exp.types import Completion
 
-NOT_DRAWN = Completion((), "length")
+
+class NotDrawn(LookupError):
+    """A replay asked for a draw that is not there."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
 class Replay:
-    """A source that only knows what is drawn already; what is not is noted in `missing` and comes back empty."""
+    """A source that only knows what is drawn already. Raises NotDrawn where one is asked for that is not."""
 
     fingerprint: str
     known: Known
-    missing: set[tuple[int, int]] = field(default_factory=set)
-    """(stream, sample) of every draw that was asked for in vain."""
 
     async def __call__(self, stream: Stream, samples: Sequence[int]) -> Sequence[Completion]:
-        name = stream_of(self.fingerprint, stream)
-        known = self.known.get(name, {})
-        self.missing.update((name, sample) for sample in samples if sample not in known)
-        return [known.get(sample, NOT_DRAWN) for sample in samples]
+        known = self.known.get(stream_of(self.fingerprint, stream), {})
+        try:
+            return [known[sample] for sample in samples]
+        except KeyError as error:
+            raise NotDrawn(*error.args) from None
 
 
 @dataclass(eq=False)
