@@ -190,7 +190,7 @@ def test_a_ladder_answers_the_questions_that_are_asked_by_default(analysed: Anal
     by_bin = table.groupby("bin")["accuracy_1"].mean().to_numpy()
     assert (np.diff(by_bin) < 0).all()
     assert differences.sentences[0].startswith("Of ")
-    assert set(matched.tables) == {"voting", "oracle"}
+    assert set(matched.tables) == {"best_way", "voting", "oracle"}
     assert [answer.name for answer in analysed.answers] == ["a", "b", "c", "d"]
     for answer in analysed.answers:
         assert answer.sentences[0].endswith(".")

@@ -3,11 +3,13 @@ written for the embedded ladder on open models. The commands are those that the 
 
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT, SHIPPED
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from test_experiment import InProcess
 
 from scaling_exp.config import (
     conf_folder,
@@ -15,6 +17,7 @@ from scaling_exp.config import (
     experiment_from,
     register_resolvers,
 )
+from scaling_exp.experiment import run
 from scaling_exp.schema import ConfigError
 from scaling_exp.survey import Prompted
 from scaling_exp.types import UserError
@@ -118,3 +121,35 @@ def test_words_of_other_models_are_told_before_anything_is_drawn(override, said)
     one = experiment_from(compose("config", [*words, override]))
     with pytest.raises(UserError, match=said):
         Prompted.of(one.models[0], one.task.problems(), one.seed, one.strategies)
+
+
+@pytest.mark.slow
+def test_a_published_comparison_is_answered_on_real_models(tmp_path):
+    """vLLM in this process: two models, a scorer, samples, a search, four questions and their figures."""
+    small = (
+        "ladder.sizes=[10K,29K]",
+        "task.num_problems=20",
+        "strategies.sampling.num_samples=8",
+        "strategies.beam.budgets.width=[4]",
+        "analysis.questions.compute_optimal.num_bins=2",
+        "analysis.questions.compute_optimal.num_folds=2",
+        "analysis.num_bootstrap=100",
+        f"store={tmp_path}",
+        "tracking=disabled",
+    )
+    words = told(COMMAND, "snell_flops_matched")
+    one = replace(experiment_from(compose("config", [*words, *small])), cluster=InProcess(1))
+    finished = run(one, "command")
+    assert not finished.set_aside
+    answers = {each.name: each for each in finished.analysis.answers}
+    asked = ["compute_optimal", "flops_matched", "small_vs_big", "strategies"]
+    assert sorted(answers) == asked
+    told_all = {name: each.tables for name, each in answers.items() if name != "small_vs_big"}
+    assert all(told_all.values())  # one checkpoint a size stands in for no other
+    table = answers["strategies"].tables["strategies"]
+    assert set(table["strategy"]) == {"greedy", "sampling", "beam_4"}
+    assert {"voting", "best_of", "weighted_voting"} <= set(table["selector"])
+    assert set(table["model"]) == {"10K", "29K"}
+    assert (finished.analysis.ledger["scorer"] > 0).all()
+    figures = {file.stem for file in (one.folder.path / "figures").glob("*.png")}
+    assert {"strategies_strategies_29K", "compute_optimal_compute_optimal_29K"} <= figures

@@ -12,6 +12,7 @@ from scaling_exp.analysis.attempts import fold
 from scaling_exp.analysis.cost import Pricing
 from scaling_exp.analysis.estimators import pass_at_k, verified_at_k
 from scaling_exp.analysis.questions.compute_optimal import Chosen, ComputeOptimal, quantile_bins
+from scaling_exp.analysis.questions.flops_matched import FlopsMatched
 from scaling_exp.analysis.questions.forcing import Forcing
 from scaling_exp.analysis.questions.imperfect_verifier import ImperfectVerifier
 from scaling_exp.analysis.questions.strategies import Strategies
@@ -212,6 +213,33 @@ def test_a_verifier_tells_strategies_apart(right_PS):
     assert "m by one" in answer.sentences[0]
     alone = asked(ImperfectVerifier(), drawn("one", right_PS))
     assert [line.name for line in alone.plots[0].series] == ["m"]
+
+
+def test_the_smaller_model_spends_what_it_saves_in_its_best_way_against_a_greedy_answer(rng):
+    """The larger is right on half of the problems when greedy and else never, a search of the smaller on 80 %."""
+    half, most, none = (rng.random((NUM_PROBLEMS, 1)) < share for share in (0.5, 0.8, 0.0))
+    never = np.zeros((NUM_PROBLEMS, 8))
+    tables = [
+        drawn("greedy", none).assign(model="a"),
+        drawn("beam_4", most, tokens=80).assign(model="a"),
+        drawn("sampling", never).assign(model="a"),
+        drawn("greedy", half).assign(model="big"),
+        drawn("beam_4", half, tokens=80).assign(model="big"),
+        drawn("sampling", never).assign(model="big"),
+    ]
+    models = [replace(MODEL, name=name, pretraining_tokens=tokens) for name, tokens in TRAINED[::2]]
+    question = FlopsMatched(ratios=(0.01, 1e4))
+    settings = AnalysisSettings(num_bootstrap=100, questions={"q": question})
+    (answer,) = analyse(Measured(models, pd.concat(tables)), settings).answers
+    rich, poor = answer.tables["best_way"].to_dict("records")
+    assert (rich["way"], rich["larger_answer"]) == ("beam_4", "greedy")
+    assert rich["accuracy_larger"] == pytest.approx(half.mean())
+    assert rich["difference"] == pytest.approx(most.mean() - half.mean())
+    assert rich["difference_low"] > 0 > poor["difference_high"]  # there is nothing to spend
+    assert answer.sentences[0].startswith(
+        "With the best way to spend it that the smaller model has, at R = 0.01,"
+    )
+    assert "more accurate in 1 of 1 pairs" in answer.sentences[0]
 
 
 def test_a_better_strategy_beats_voting_at_equal_flops_and_a_worse_one_does_not(rng, right_PS):
