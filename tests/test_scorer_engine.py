@@ -14,10 +14,12 @@ from test_experiment import (
 from test_status import told
 
 from scaling_exp.analysis.ledger import seconds_per_output_token
+from scaling_exp.analysis.pricing import Pricing
 from scaling_exp.experiment import run
 from scaling_exp.models import Model
 from scaling_exp.plan import plan
 from scaling_exp.report import health
+from scaling_exp.report.reading import read_measured
 from scaling_exp.scorers import Labels
 from scaling_exp.state import State
 from scaling_exp.types import UserError
@@ -116,3 +118,18 @@ def test_what_is_too_long_only_in_the_scorers_words_ends_the_run_at_that_draw(
     ):
         run(made, "the command")
     assert made.cluster.num_started
+
+
+def test_tables_of_a_run_of_before_are_read(made):
+    folder = made.folder
+    before = read_measured(folder, folder.read_manifest())
+    engines, samples = (folder.read_table(name) for name in ("engines", "samples"))
+    is_generator = [role == "generator" for role in engines["role"].to_pylist()]
+    folder.write_table("engines", engines.filter(is_generator).drop(["role", "prompt_tokens"]))
+    folder.write_table("samples", samples.drop(["num_scored_tokens"]))
+    manifest = folder.read_manifest()
+    del manifest["scoring"]
+    old = read_measured(folder, manifest)
+    assert old.seconds_per_output_token == before.seconds_per_output_token
+    for now, then in zip(*(each.attempts(Pricing(), 16) for each in (before, old)), strict=True):
+        assert set(now.scoring) == set(then.scoring)
