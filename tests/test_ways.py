@@ -163,9 +163,8 @@ def test_what_shares_samples_with_those_that_tell_difficulty_is_left_out(rng, mo
     said = [each for each in answer.sentences if each.startswith("Left out: lucky")]
     assert bool(said) == is_left_out
     assert all("samples 9 to 16 of sampling" in each for each in said)
-    assert [f"num_samples={most and 2 * most} " in each for each in said] == [
-        most is not None
-    ] * len(said)
+    remedy = f"num_samples={2 * most} they would not." if most else "run the same command again."
+    assert all(each.endswith(remedy) for each in said)
     assert (answer.tables["compute_optimal"]["gain_low"] <= 0).all()
 
 

@@ -233,11 +233,13 @@ def _left_out(study: Study, plain: Attempts, split: Iterable[Split]) -> Iterator
     first, last = plain.max_k - plain.max_k // 2 + 1, plain.max_k
     most = max((study.most_samples.get(name, 0) for name in names), default=0)
     wanted = (
-        f": with strategies.{plain.strategy}.num_samples={2 * most} they would not" if most else ""
+        f"with strategies.{plain.strategy}.num_samples={2 * most} they would not"
+        if most
+        else "the run's record is older than what tells it: run the same command again"
     )
     yield (
         f"Left out: {', '.join(names)}. They may share samples {first} to {last} of {plain.strategy}, which tell"
-        f" difficulty{wanted}."
+        f" difficulty: {wanted}."
     )
 
 
