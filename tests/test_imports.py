@@ -398,6 +398,30 @@ def test_lists_of_different_length_and_empty_ones_are_named(file):
     assert any("line 2, column 'answer': an empty list" in note for note in imported.notes)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model,problem,is_correct,level\nm,,1,hard\nm,p,1,easy\nm,p,0,easy\n",
+        "model,problem,is_correct,level\nm,p,maybe,hard\nm,p,1,easy\nm,p,0,easy\n",
+        "model,problem,is_correct,sample\nm,,1,0\nm,p,0,0\nm,p,1,1\n",
+        "model,problem,num_samples,num_correct\nm,,4,1\nm,p,2,1\n",
+        "model,problem,num_samples,num_correct\nm,p,2,3\nm,p,2,1\n",
+    ],
+)
+def test_a_bad_row_makes_no_good_one_bad(file, text):
+    assert counts(load(file("it.csv", text), max_bad_rows=1)) == [("m", "p", 2, 1)]
+
+
+def test_an_impossible_point_does_not_stand_for_the_one_that_corrects_it(file):
+    path = file("it.csv", "model,accuracy\nm,40\nm,0.4\n")
+    assert load(path, max_bad_rows=1).measured.tables["points"]["accuracy"].to_pylist() == [0.4]
+
+
+def test_a_file_of_bad_rows_alone_is_refused(file):
+    path = file("it.csv", "model,problem,is_correct,cluster\nm,,1,a\nm,,0,b\n")
+    assert "nothing is left to import" in refusal(path, max_bad_rows=2)
+
+
 def test_many_bad_rows_are_counted_and_the_first_is_told(file):
     text = COUNTS + "".join(f"a,x{at},1,2\n" for at in range(1000))
     message = refusal(file("it.csv", text))

@@ -20,14 +20,15 @@ from scaling_exp.imports.grouping import (
     problem_table,
     shared_problems,
 )
-from scaling_exp.imports.measured import Measured, without_bad_rows
+from scaling_exp.imports.measured import Measured, good, without_bad_rows
 from scaling_exp.imports.source import Source
 
 
 def read_counts(source: Source, cells: Cells, faults: Faults) -> Measured:
     """The table of counts. Raises UserError for more bad rows than allowed and when no problem is common to all."""
-    grouping = Grouping.of(cells)
     _mark_impossible(cells, faults)
+    cells = good(cells, faults)
+    grouping = Grouping.of(cells)
     _mark_repeated(cells, grouping, faults)
     mark_contradictions(cells, grouping, faults)
     cells = without_bad_rows(source, cells, faults)

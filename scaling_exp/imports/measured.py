@@ -27,10 +27,15 @@ class Measured:
     notes: Sequence[str]
 
 
+def good(cells: Cells, faults: Faults) -> Cells:
+    """The entries of rows that nothing is wrong with so far: others are compared with these alone."""
+    return cells.where(~faults.is_bad_R[cells.row_S])
+
+
 def without_bad_rows(source: Source, cells: Cells, faults: Faults) -> Cells:
     """The entries of good rows and of models that are wanted. Raises UserError when too much or nothing is left out."""
     faults.refuse_beyond(source.max_bad_rows)
-    kept = cells.where(~faults.is_bad_R[cells.row_S])
+    kept = good(cells, faults)
     names = kept.names("model")
     if unknown := sorted(set(source.leave_out) - set(names)):
         raise UserError(

@@ -13,7 +13,7 @@ from scaling_exp.imports.cells import Cells
 from scaling_exp.imports.faults import Faults
 from scaling_exp.imports.grouping import PROBLEM_COLUMNS, STRATEGY
 from scaling_exp.imports.meanings import SELECTORS, selector_of
-from scaling_exp.imports.measured import Measured, without_bad_rows
+from scaling_exp.imports.measured import Measured, good, without_bad_rows
 from scaling_exp.imports.parsing import encoded
 from scaling_exp.imports.source import Source
 from scaling_exp.types import UserError
@@ -29,7 +29,7 @@ def read_points(source: Source, cells: Cells, faults: Faults) -> Measured:
     num_missing = int((~is_known_S).sum())
     cells, notes = _completed(cells.where(is_known_S))
     _mark_impossible(cells, faults)
-    _mark_repeated(cells, faults)
+    _mark_repeated(good(cells, faults), faults)
     cells = without_bad_rows(source, cells, faults)
     table = pa.table({name: _plain(cells, name) for name in KEY} | _measures(cells))
     if num_missing:

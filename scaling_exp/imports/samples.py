@@ -24,7 +24,7 @@ from scaling_exp.imports.grouping import (
     problem_table,
     shared_problems,
 )
-from scaling_exp.imports.measured import Measured, without_bad_rows
+from scaling_exp.imports.measured import Measured, good, without_bad_rows
 from scaling_exp.imports.rows import IntArray
 from scaling_exp.imports.source import Source
 
@@ -38,8 +38,10 @@ def read_samples(source: Source, cells: Cells, faults: Faults) -> Measured:
     """
     cells, notes = _graded(cells, faults)
     _mark_right_without_answer(cells, faults)
+    cells = good(cells, faults)
+    mark_contradictions(cells, Grouping.of(cells), faults)
+    cells = good(cells, faults)
     grouping = Grouping.of(cells)
-    mark_contradictions(cells, grouping, faults)
     is_repeated_S, more = _repeated(cells, grouping, faults)
     cells = cells.where(~is_repeated_S) if is_repeated_S.any() else cells
     cells = without_bad_rows(source, cells, faults)
