@@ -8,14 +8,15 @@ text appears only where answers are read and words are forced. This module knows
 from __future__ import annotations
 
 import asyncio
-from asyncio import gather
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from scaling_exp.types import Completion, Path, Sampling, Tokens
+
+T = TypeVar("T")
 
 
 class Sampler(Protocol):
@@ -158,7 +159,7 @@ class Fresh:
         requests = (
             self.sampler(stream.prefix, stream.sampling, stream.seed(sample)) for sample in samples
         )
-        return await gather(*requests)
+        return await asyncio.gather(*requests)
 
 
 class Node(NamedTuple):
@@ -323,10 +324,30 @@ class Forest:
 
 def grow(planted: Iterable[tuple[Strategy, Forest]]) -> None:
     """Run each strategy over its forest, one after another: for sources that answer at once."""
-    # Returns nothing: the result of `asyncio.run` is formatted as text on the way, which takes seconds for forests.
-    asyncio.run(_grow(planted))
-
-
-async def _grow(planted: Iterable[tuple[Strategy, Forest]]) -> None:
     for strategy, forest in planted:
-        await strategy(forest)
+        at_once(strategy(forest))
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that waits for nothing, so that it needs no event loop.
+
+    Raises RuntimeError for one that waits.
+    """
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value
+    work.close()
+    raise RuntimeError(
+        "a replay would have to wait: strategies run coroutines side by side with `together`"
+    )
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What coroutines return, in their order: run side by side, or one after another where there is no event loop, and
+    so nothing to wait for (`at_once`)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return [await work for work in works]
+    return await asyncio.gather(*works)

@@ -8,8 +8,7 @@ Axes: P problems, in the order of their roots, as parts are sorted.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -17,11 +16,11 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from scaling_exp.generation import Bound, Forest, Strategy, Stream
+from scaling_exp.generation import Bound, Forest, Strategy, Stream, at_once
 from scaling_exp.models import Model
 from scaling_exp.planting import Ground
 from scaling_exp.scorers import ScorerModel
-from scaling_exp.store import Index, Known, NotDrawn, Pool, Replay, known_by_root, stream_of
+from scaling_exp.store import Index, NotDrawn, Pool, Replay, known_by_root, stream_of
 from scaling_exp.tasks import Task
 from scaling_exp.types import Problem, Sampling, Tokens, UserError
 
@@ -324,40 +323,19 @@ def _ended_with_known(
         roots = [prompted.roots[at] for at in chosen]
         known = known_by_root([each.rows(roots) for each in pools])
         ground = Ground.of(prompted.model, task, scores and scores.kind).remembering()
-        unsure_of = [
-            (name, at) for at in chosen for name, unsure_P in unsure.items() if unsure_P[at]
-        ]
-        forests = _forests(prompted, ground, [at for _, at in unsure_of], pools, known)
-        planted = ((strategies[name], next(forests)) for name, _ in unsure_of)
-        for (name, at), has_ended in zip(unsure_of, asyncio.run(_end(planted)), strict=True):
-            ended[name][at] = has_ended
+        for at, root in zip(chosen, roots, strict=True):
+            source, *said = (Replay(pool.fingerprint, known.get(root, {})) for pool in pools)
+            scorer = ground.scorer_of(root, prompted.problems[at], said[0] if said else None)
+            for name in [name for name, unsure_P in unsure.items() if unsure_P[at]]:
+                forest = ground.forest(prompted.prompts[at], root, source, scorer)
+                ended[name][at] = _ends(strategies[name], forest)
     return ended
 
 
-def _forests(
-    prompted: Prompted,
-    ground: Ground,
-    positions: Sequence[int],
-    pools: Sequence[Pool],
-    known: Mapping[str, Known],
-) -> Iterator[Forest]:
-    """One for every position of a problem, which grows from what is known; those of one problem share a scorer."""
-    for at, same in groupby(positions):
-        root = prompted.roots[at]
-        source, *said = (Replay(pool.fingerprint, known.get(root, {})) for pool in pools)
-        scorer = ground.scorer_of(root, prompted.problems[at], said[0] if said else None)
-        for _ in same:
-            yield ground.forest(prompted.prompts[at], root, source, scorer)
-
-
-async def _end(planted: Iterable[tuple[Strategy, Forest]]) -> list[bool]:
-    """Whether each strategy comes to an end over its forest."""
-    return [await _ends(strategy, forest) for strategy, forest in planted]
-
-
-async def _ends(strategy: Strategy, forest: Forest) -> bool:
+def _ends(strategy: Strategy, forest: Forest) -> bool:
+    """Whether a strategy comes to its end with what is known."""
     try:
-        await strategy(forest)
+        at_once(strategy(forest))
     except NotDrawn:
         return False
     return True

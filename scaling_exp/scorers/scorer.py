@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from asyncio import gather
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from scaling_exp.generation import Score, Scorer, Source, Stream
+from scaling_exp.generation import Score, Scorer, Source, Stream, together
 from scaling_exp.models import Model
 from scaling_exp.types import Completion, ModelFacts, Problem, Sampling, Tokens
 
@@ -92,8 +91,8 @@ class Scoring:
     """How the tokens of the model that answers read."""
     known: dict[Tokens, Score] = field(default_factory=dict)
     """By answer."""
-    told: dict[tuple[Tokens, Sampling], Completion] = field(default_factory=dict)
-    """By what was asked."""
+    told: dict[Tokens, Completion] = field(default_factory=dict)
+    """By prefix: for one question it says how it is asked about."""
 
     async def __call__(self, answer: Tokens) -> Score:
         if answer not in self.known:
@@ -102,11 +101,10 @@ class Scoring:
 
     async def _score(self, answer: Tokens) -> Score:
         asks = self.kind.asks(self.question, self.text(answer))
-        new = [ask for ask in asks if ask[:2] not in self.told]
-        await gather(*map(self._ask, new))
-        steps = [score for ask in asks for score in ask.scores(self.told[ask[:2]])]
+        await together(self._ask(ask) for ask in asks if ask.prefix not in self.told)
+        steps = [score for ask in asks for score in ask.scores(self.told[ask.prefix])]
         return Score(tuple(steps), len(asks[-1].prefix))
 
     async def _ask(self, ask: Ask) -> None:
         stream = Stream(self.root, (), ask.prefix, ask.sampling)
-        (self.told[ask[:2]],) = await self.source(stream, (0,))
+        (self.told[ask.prefix],) = await self.source(stream, (0,))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from asyncio import gather
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling_exp.generation import Bound, Forest, most_tokens
+from scaling_exp.generation import Bound, Forest, most_tokens, together
 from scaling_exp.strategies.parallel import check_sampled
 from scaling_exp.types import Path, Sampling, Tokens, UserError
 
@@ -54,8 +53,8 @@ class Judged:
         while len(left) > 1:
             groups = grouped(left, self.group_size)
             asked = range(self.num_samples + num_asked, self.num_samples + num_asked + len(groups))
-            left = await gather(
-                *(self._best(forest, group, (at,)) for group, at in zip(groups, asked, strict=True))
+            left = await together(
+                self._best(forest, group, (at,)) for group, at in zip(groups, asked, strict=True)
             )
             num_asked += len(groups)
         forest.accept(left[0])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from asyncio import gather
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling_exp.generation import Bound, Forest
+from scaling_exp.generation import Bound, Forest, together
 from scaling_exp.types import Sampling
 from scaling_exp.votes import (
     count_votes,
@@ -61,7 +60,7 @@ class ParallelSampling:
     async def __call__(self, forest: Forest) -> None:
         await draw(forest, 0, self.num_samples, self.sampling)
         if self.is_scored:
-            await gather(*(forest.score(path) for path in forest.accepted))
+            await together(forest.score(path) for path in forest.accepted)
 
     @property
     def bound(self) -> Bound:

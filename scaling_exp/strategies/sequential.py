@@ -5,10 +5,9 @@ Words that are put into the model's mouth are configured as text; the forest mak
 
 from __future__ import annotations
 
-from asyncio import gather
 from dataclasses import dataclass, replace
 
-from scaling_exp.generation import Bound, Forest, most_tokens
+from scaling_exp.generation import Bound, Forest, most_tokens, together
 from scaling_exp.strategies.parallel import check_sampled
 from scaling_exp.types import Path, Sampling, Tokens
 
@@ -50,7 +49,7 @@ class BudgetForcing:
         return (*((self.wait,) if self.num_waits else ()), self.end_of_thinking)
 
     async def __call__(self, forest: Forest) -> None:
-        for path in await gather(*(self._chain(forest, (i,)) for i in range(self.num_samples))):
+        for path in await together(self._chain(forest, (i,)) for i in range(self.num_samples)):
             forest.accept(path)
 
     async def _chain(self, forest: Forest, path: Path) -> Path:
@@ -133,7 +132,7 @@ class Revision:
         return self.num_attempts // self.num_chains
 
     async def __call__(self, forest: Forest) -> None:
-        await gather(*(self._chain(forest, (i,)) for i in range(self.num_chains)))
+        await together(self._chain(forest, (i,)) for i in range(self.num_chains))
         for depth in range(self.length):
             for chain in range(self.num_chains):
                 forest.accept((chain, *[0] * depth))

@@ -8,7 +8,6 @@ Monte-Carlo tree search goes back to where it has been, so it is a loop of its o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from asyncio import gather
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
@@ -16,7 +15,7 @@ from math import ceil, exp, log, sqrt
 from random import Random
 from typing import Literal, NamedTuple
 
-from scaling_exp.generation import Bound, Forest, seed_of
+from scaling_exp.generation import Bound, Forest, seed_of, together
 from scaling_exp.types import Path, Sampling, Tokens
 
 SURE = 1e-7
@@ -76,7 +75,7 @@ class Steps:
         num_tokens = len(forest.generated(path)) if path else 0
         sampling = self.next(len(path), num_tokens)
         children = await forest.extend_all(path, range(num_children), sampling)
-        await gather(*(forest.score(child.path) for child in children))
+        await together(forest.score(child.path) for child in children)
         return [child.path for child in children]
 
 
@@ -123,10 +122,10 @@ class Search(ABC):
         paths: list[Path] = [()]
         counts: Sequence[int] = [self.width]
         while paths:
-            grown = [
+            grown = await together(
                 self._grow(forest, path, count) for path, count in zip(paths, counts, strict=True)
-            ]
-            paths = [path for children in await gather(*grown) for path in children]
+            )
+            paths = [path for children in grown for path in children]
             ended = [path for path in paths if self.steps.have_ended(forest, path)]
             if not self.keeps_ended or len(ended) == len(paths):
                 for path in dict.fromkeys(ended):
