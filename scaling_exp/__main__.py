@@ -462,6 +462,8 @@ def report(arguments: list[str]) -> None:
 def _regrade(arguments: list[str], changes: list[str]) -> None:
     """Grade a run again, by its own task with some of its keys changed."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from scaling_exp.regrade import regrade, task_config_of
     from scaling_exp.store import RunFolder
@@ -470,8 +472,14 @@ def _regrade(arguments: list[str], changes: list[str]) -> None:
     folder = RunFolder.at(arguments[0]) if arguments else None
     if folder is None or not folder.path.is_dir():
         raise UserError("report wants a run's folder first, before --regrade")
-    task = OmegaConf.merge({"task": dict(task_config_of(folder))}, OmegaConf.from_dotlist(changes))
-    config = OmegaConf.to_container(task)
+    try:
+        changed = OmegaConf.from_dotlist(changes)
+        task = OmegaConf.merge({"task": dict(task_config_of(folder))}, changed)
+        config = OmegaConf.to_container(task)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UserError(
+            f"cannot read {' '.join(changes)}: {error}; quote a text that is no plain word: task.KEY='\"TEXT\"'"
+        ) from None
     assert isinstance(config, dict)
     print(regrade(folder, config["task"]), file=sys.stderr)
 

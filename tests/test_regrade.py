@@ -74,6 +74,7 @@ def test_a_run_without_a_task_is_told_so(finished):
         (["nowhere", "--regrade"], "wants a run's folder first"),
         (["RUN", "--regrade", "task.modulo=7"], "there is no 'modulo'; did you mean modulus?"),
         (["RUN", "--regrade", "task.modulus=8"], "it must be a prime"),
+        (["RUN", "--regrade", "task.modulus=[7"], "cannot read task.modulus=[7: "),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_the_run_alone(finished, capsys, arguments, said):
