@@ -218,7 +218,7 @@ def generate(
     started = time.perf_counter()
     experiment.cluster.connect()
     experiment.cluster.check(experiment.engine)
-    scorer = experiment.scorer and experiment.scorer.model
+    scorer = experiment.scorer.model if experiment.scorer else None
     experiment.cluster.check_memory(experiment.engine, experiment.models, scorer)
     _tell_of_others(experiment.pool_store)
     with experiment.folder.journal(seen) as journal, Display(_expected(jobs)) as display:

@@ -145,7 +145,7 @@ class Verdicts:
     def on(self, problem: Problem | None) -> Sampler:
         assert problem is not None
 
-        async def verdict(prefix: Tokens, _sampling: Sampling, _seed: int) -> Completion:
+        async def verdict(prefix: Tokens, sampling: Sampling, seed: int) -> Completion:  # noqa: ARG001
             if not self.num_in_flight:
                 self._busy_since = self.clock()
             self.num_in_flight += 1

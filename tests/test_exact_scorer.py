@@ -1,6 +1,7 @@
 """The task's grader as a scorer: verdicts are grades, asked for once, given while others draw, and charged nothing."""
 
 import asyncio
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from scaling_exp.spending import Limits
 from scaling_exp.state import State
 from scaling_exp.strategies import ParallelSampling
 from scaling_exp.strategies.tree import Beam, MonteCarloTreeSearch, Rebase, Steps
-from scaling_exp.tasks.arithmetic import Level
+from scaling_exp.tasks.arithmetic import Level, SumsAndProducts
 from scaling_exp.tasks.graders import GRADERS
 from scaling_exp.types import Problem, Sampling, UserError
 
@@ -266,3 +267,43 @@ def test_quick_grades_start_no_process():
     with Grading(composed("task=countdown").task.grader) as grading:
         grading.start()
         assert grading._pool is None
+
+
+@pytest.mark.slow
+def test_for_real_verdicts_are_given_in_processes_beside_vllm(tmp_path, two_smallest, command_line):
+    file, grader = tmp_path / "products.jsonl", tmp_path / "product.py"
+    rows = [
+        {"question": each.prompt, "answer": each.answer.split()[1]}
+        for each in SumsAndProducts(10, 1, 67, {"easy": Level(3, 1.8)}).problems()
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    grader.write_text("def grade(answer, problem):\n    return answer == problem.answer\n")
+    command = (
+        *("run", "name=verified", f"store={tmp_path / 'runs'}", "max_tokens=38"),
+        *("+ladder=arithmetic", f"ladder.path={two_smallest}", "ladder.sizes=null"),
+        *(
+            "+task=file",
+            f"task.source.path={file}",
+            r"++task.reader={kind: pattern, pattern: '= (\d+) \.'}",
+        ),
+        *(f"++task.grader={{kind: function, path: {grader}}}", "tracking=disabled"),
+        *("+scorer=exact", "scorer.step.stop_token_ids=[67,68,70]", "analysis.num_bootstrap=100"),
+        *("+strategy@strategies.best_of=best_of_n", "strategies.best_of.num_samples=8"),
+        *("+strategy@strategies.beam=beam", "strategies.beam.width=4"),
+    )
+    done = command_line(*command, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "knows the right answer of every problem: a bound" in done.stdout
+    (folder,) = (each.parent for each in (tmp_path / "runs").glob("*/samples.parquet"))
+    samples = pq.read_table(folder / "samples.parquet").to_pandas()
+    assert (samples["score"] == samples["is_correct"]).all()
+    assert samples["score"].any()
+    engines = pq.read_table(folder / "engines.parquet").to_pandas().query("role == 'scorer'")
+    asked = [(row["root"], bytes(row["prefix"])) for row in verdicts(tmp_path / "runs")]
+    assert engines["num_draws"].sum() == len(asked) == len(set(asked)) > 0
+    assert engines["busy_seconds"].sum() > 0
+    num_drawn = len(keys(tmp_path / "runs"))
+    again = command_line(*command)
+    assert again.returncode == 0, again.stderr
+    assert len(keys(tmp_path / "runs")) == num_drawn
+    assert samples.equals(pq.read_table(folder / "samples.parquet").to_pandas())
