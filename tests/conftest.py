@@ -62,6 +62,25 @@ def command_line() -> CommandLine:
     return CommandLine()
 
 
+@pytest.fixture
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line without a process of its own, which would take seconds to import what is imported here."""
+    from scaling_exp.__main__ import main
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        code = 0
+        monkeypatch.setattr(sys, "argv", sys.argv)
+        try:
+            main([*map(str, arguments)])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def two_smallest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ladder folder with the last checkpoints of the two smallest shipped sizes."""

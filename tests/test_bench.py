@@ -62,8 +62,8 @@ def test_the_gate_keeps_an_engine_fuller_than_barriers_do(command_line, tmp_path
         (("store", "bench.num_samples=1"), "bench.num_samples must be 2 or more"),
     ],
 )
-def test_a_mistake_is_one_line(command_line, arguments, message):
-    done = command_line("bench", *arguments)
+def test_a_mistake_is_one_line(in_process, arguments, message):
+    done = in_process("bench", *arguments)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")

@@ -128,8 +128,8 @@ def test_a_mistake_is_told_within_seconds(command_line, tmp_path, name):
 @pytest.mark.parametrize(
     "arguments", [["--help"], *([verb, "--help"] for verb in ("run", "pretrain", "report"))]
 )
-def test_help_teaches_by_example(command_line, arguments):
-    done = command_line(*arguments)
+def test_help_teaches_by_example(in_process, arguments):
+    done = in_process(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "python -m scaling_exp" in done.stdout

@@ -206,7 +206,7 @@ def test_a_single_model_cannot_tell_and_says_why(rows: pd.DataFrame, question: o
     assert any("By majority voting, m10000 goes from" in each for each in result.sentences)
 
 
-def test_imported_counts_are_reported_reported_otherwise_and_compared(command_line, tmp_path):
+def test_imported_counts_are_reported_reported_otherwise_and_compared(in_process, tmp_path):
     rng = np.random.default_rng(0)
     lines = {"one": [], "two": []}
     for name in lines:
@@ -217,12 +217,12 @@ def test_imported_counts_are_reported_reported_otherwise_and_compared(command_li
             lines[name], columns=["model", "problem", "num_samples", "num_correct"]
         )
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
-        done = command_line("import", tmp_path / f"{name}.csv", f"store={tmp_path}")
+        done = in_process("import", tmp_path / f"{name}.csv", f"store={tmp_path}")
         assert done.returncode == 0, done.stderr
     folders = sorted(tmp_path.glob("*/manifest.json"))
     runs = [folder.parent for folder in folders]
-    assert command_line("report", runs[0]).returncode == 0
-    changed = command_line(
+    assert in_process("report", runs[0]).returncode == 0
+    changed = in_process(
         "report", runs[1], "analysis.confidence=0.9", "+question@analysis.questions.extra=plateau"
     )
     assert "Has pre-training scaling broken down?" in changed.stdout, changed.stderr
@@ -230,18 +230,18 @@ def test_imported_counts_are_reported_reported_otherwise_and_compared(command_li
     assert recorded["confidence"] == 0.9
     assert recorded["num_bootstrap"] == 1000
     assert {"extra", "laws"} <= recorded["questions"].keys()
-    compared = command_line("compare", *runs, f"output={tmp_path / 'both'}")
+    compared = in_process("compare", *runs, f"output={tmp_path / 'both'}")
     assert compared.returncode == 0, compared.stderr
     assert (tmp_path / "both" / "comparison.html").is_file()
 
 
-def test_mistakes_of_report_and_compare_are_one_line(command_line, tmp_path):
+def test_mistakes_of_report_and_compare_are_one_line(in_process, tmp_path):
     for arguments, said in [
         (("report",), "report wants a run's folder first"),
         (("report", tmp_path, "analysis.confdence=0.9"), "did you mean analysis.confidence?"),
         (("compare", tmp_path, tmp_path / "other"), "has no manifest.json"),
     ]:
-        done = command_line(*arguments)
+        done = in_process(*arguments)
         assert done.returncode == 2
         assert said in done.stderr
         assert "Traceback" not in done.stderr
