@@ -133,43 +133,54 @@ def taken_for_granted(experiment: Experiment, surveys: Sequence[Survey]) -> Iter
             f"What {scorer.name} reads counts once for every answer, as in the report; without room in its prefix cache"
             " it is read again for every step."
         )
+    if experiment.limits.flops is not None and lacking:
+        yield "limits.flops is compared with what engines compute that cache nothing, a score being one reading."
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the missing draws of a model would take: as long as those that are known, or as strategies allow."""
+    """What the missing draws of a model would take: as long as those that are known, or as strategies allow.
+
+    `flops` are those that the report charges, every token read once; `most_flops` those of an engine that caches
+    nothing, which are spent at most.
+    """
 
     output_tokens: float
     flops: float
+    most_flops: float
     is_measured: bool
 
     @classmethod
     def of(cls, mine: Survey, strategies: Mapping[str, Strategy]) -> Expected:
-        """The prefill of every prompt that has something to draw, and decoding of what is missing."""
         lacking = [strategies[name] for name, lacks_P in mine.lacks_P.items() if lacks_P.any()]
+        is_deep = any(each.bound.num_below for each in lacking)
         longest = max((each.max_new_tokens for each in lacking), default=1)
         mean = mean_length(mine)
         tokens_P = mine.num_tokens_P.astype(np.float64)
         if mean is not None:
             tokens_P = np.minimum(tokens_P, mine.num_missing_P * mean)
-            is_deep = any(each.bound.num_below for each in lacking)
             longest = longest if is_deep else max(1, round(mean))
-        shape, prompts = mine.model.facts.architecture, mine.prompted.prompts
-        prompt_P = np.array([len(prompts[at]) for at in mine.problems_to_draw])
-        answers_P = tokens_P[mine.problems_to_draw] / longest
-        flops_P = prefill_flops(shape, prompt_P) + answers_P * decode_flops(
-            shape, prompt_P, longest
+        shape, at_P = mine.model.facts.architecture, mine.problems_to_draw
+        prompt_P = np.array([len(mine.prompted.prompts[at]) for at in at_P])
+        written_P = tokens_P[at_P] / longest * decode_flops(shape, prompt_P, longest)
+        # What goes on reads half of an answer again, on average over its steps.
+        again_P = prefill_flops(shape, prompt_P + is_deep * longest // 2)
+        return cls(
+            float(tokens_P.sum()),
+            float((prefill_flops(shape, prompt_P) + written_P).sum()),
+            float((mine.num_missing_P[at_P] * again_P + written_P).sum()),
+            mean is not None,
         )
-        return cls(float(tokens_P.sum()), float(flops_P.sum()), mean is not None)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a scorer would be asked and read, at most: every token once, as the report charges it."""
+    """What a scorer would be asked and read, at most; FLOPs as of `Expected`, a score being one reading."""
 
     num_scores: int = 0
     num_tokens: int = 0
     flops: float = 0.0
+    most_flops: float = 0.0
 
 
 def scores_of(experiment: Experiment, surveys: Sequence[Survey]) -> Scored:
@@ -178,7 +189,7 @@ def scores_of(experiment: Experiment, surveys: Sequence[Survey]) -> Scored:
     if scorer is None:
         return Scored()
     beside_P = np.array(scorer.num_beside(surveys[0].prompted.problems))
-    num_scores, num_tokens, flops = 0, 0, 0.0
+    num_scores, num_tokens, flops, most_flops = 0, 0, 0.0, 0.0
     for name, strategy in strategies.items():
         bound, longest = strategy.bound, strategy.max_new_tokens
         for mine in surveys if bound.is_scored else ():
@@ -191,7 +202,8 @@ def scores_of(experiment: Experiment, surveys: Sequence[Survey]) -> Scored:
             answers_P = forward_flops(shape, asked_P + 1, asked_P + longest)
             flops_P = prefill_flops(shape, asked_P) + bound.most_tokens / longest * answers_P
             flops += float(flops_P.sum())
-    return Scored(num_scores, num_tokens, flops)
+            most_flops += bound.num_draws * float(prefill_flops(shape, asked_P + longest).sum())
+    return Scored(num_scores, num_tokens, flops, most_flops)
 
 
 def _scorer_name(experiment: Experiment) -> str:
@@ -236,8 +248,8 @@ def _compared(limit: float, so_far: float, more: float | None) -> str:
 def _expected(
     experiment: Experiment, surveys: Sequence[Survey]
 ) -> Iterator[tuple[float | None, float | None, float | None]]:
-    """FLOPs, dollars and seconds of every model's draws; None where neither a price nor an earlier run tells. Those of
-    the scorer are FLOPs: it works in the same seconds."""
+    """FLOPs, dollars and seconds of every model's draws, at most; None where neither a price nor an earlier run tells.
+    Those of the scorer are FLOPs: it works in the same seconds."""
     pricing, store = experiment.analysis.pricing, experiment.pool_store
     scorer = _scorer_name(experiment)
     speeds = known_speeds(store.root, scorer)
@@ -250,8 +262,8 @@ def _expected(
         elif rate is not None and facts.name in seconds_per_token:
             dollars = rate * expected.output_tokens * seconds_per_token[facts.name]
         speed = speeds.get(facts.name)
-        yield expected.flops, dollars, expected.output_tokens / speed if speed else None
-    yield scores_of(experiment, surveys).flops, 0.0, 0.0
+        yield expected.most_flops, dollars, expected.output_tokens / speed if speed else None
+    yield scores_of(experiment, surveys).most_flops, 0.0, 0.0
 
 
 def paid_by_token(experiment: Experiment, surveys: Sequence[Survey]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from scaling_exp.plan import (
     token_dollars,
 )
 from scaling_exp.spending import dollars
+from scaling_exp.state import State
 from scaling_exp.tasks.arithmetic import Level
 from scaling_exp.types import Grade
 
@@ -141,6 +142,8 @@ def test_what_a_scorer_would_read_is_counted_and_what_it_read_is_less(tmp_path):
     models, scorer = [each.facts for each in made.models], made.scorer.facts.architecture
     spent = ledger(traces, samples, models, scorer)
     assert 0 < spent["scorer"].sum() <= most.flops
+    # The simulated engine caches nothing.
+    assert most.flops < State.read(made.folder).scorer.flops <= most.most_flops
     assert "scores" not in plan(made)
 
 
