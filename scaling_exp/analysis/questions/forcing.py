@@ -48,7 +48,8 @@ class Forcing:
             tables={"forcing": table},
             assumptions=[
                 "Accuracy is that of one attempt, the mean over those that were accepted; tokens are those of the"
-                " attempt, forced ones included.",
+                " attempt, forced ones included. scaling_gain is the mean slope over all pairs of budgets, for a"
+                " hundred tokens.",
             ],
         )
 
@@ -69,7 +70,12 @@ class Forcing:
             "most_tokens": float(tokens_A.max()),
             "control_share": control(tokens_A, least_A, most_A),
         }
-        for name, values_R in (("scaling_gain", 100 * slope_R), ("accuracy", best_R)):
+        estimated = {
+            "scaling_gain": 100 * slope_R,
+            "gain": accuracy_RA[:, -1] - accuracy_RA[:, 0],
+            "accuracy": best_R,
+        }
+        for name, values_R in estimated.items():
             row |= study.resamples.estimate(values_R, np.nan).columns(name)
         return row
 
@@ -98,11 +104,11 @@ def _accuracies(study: Study, members: Sequence[Attempts]) -> np.ndarray:
 
 def _sentences(table: pd.DataFrame) -> Iterator[str]:
     for row in table.to_dict("records"):
-        gain, best = (Estimate.of_columns(row, name) for name in ("scaling_gain", "accuracy"))
+        gain, best = (Estimate.of_columns(row, name) for name in ("gain", "accuracy"))
         yield (
-            f"{row['model']}, {row['strategy']}: a hundred tokens more, from {row['least_tokens']:.0f} to"
-            f" {row['most_tokens']:.0f} of an attempt, change its accuracy by {points_valued(gain)} on average; at"
-            f" best it reaches {percent_valued(best)}."
+            f"{row['model']}, {row['strategy']}: from {row['least_tokens']:.0f} to {row['most_tokens']:.0f} tokens an"
+            f" attempt accuracy changes by {points_valued(gain)}; at best, of all budgets, it reaches"
+            f" {percent_valued(best)}."
         )
 
 
