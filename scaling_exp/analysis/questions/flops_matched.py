@@ -20,11 +20,13 @@ from scaling_exp.analysis.answers import Answer, Plot, Series
 from scaling_exp.analysis.attempts import Attempts
 from scaling_exp.analysis.curves import GREEDY
 from scaling_exp.analysis.estimators import FloatArray
+from scaling_exp.analysis.intervals import Estimate
 from scaling_exp.analysis.questions.asking import untold
 from scaling_exp.analysis.questions.compute_optimal import EQUAL_COST, Chosen
 from scaling_exp.analysis.questions.ways import Way, ways
 from scaling_exp.analysis.study import Study
 from scaling_exp.analysis.tradeoff import flops_matched
+from scaling_exp.analysis.words import points_valued
 from scaling_exp.types import ModelFacts
 
 QUESTION = "At equal total compute, is the larger model's single answer better, or the smaller's longer thought?"
@@ -149,8 +151,16 @@ class _Answer:
 
 
 def _sentence(selector: str, table: pd.DataFrame, ratio: float) -> str:
-    """How many pairs go which way, at one R."""
+    """How many pairs go which way, at one R; of one pair, how far."""
     at = table.loc[(table["ratio"] == ratio).to_numpy(bool)]
+    if len(at) == 1:
+        row = at.iloc[0].to_dict()
+        way = f" ({row['way']})" if "way" in row else ""
+        gain = points_valued(Estimate.of_columns(row, "difference"))
+        return (
+            f"With {WORDS[selector]}{way}, at R = {ratio:g}, {row['smaller']} stands at {gain} against the single"
+            f" answer of {row['larger']}."
+        )
     num_smaller = int((at["difference_low"] > 0).sum())
     num_larger = int((at["difference_high"] < 0).sum())
     num_open = len(at) - num_smaller - num_larger
