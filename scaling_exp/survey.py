@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from scaling_exp.generation import Bound, Forest, Strategy, Stream, at_once
 from scaling_exp.models import Model
-from scaling_exp.planting import Ground
+from scaling_exp.planting import Ground, without_collector
 from scaling_exp.scorers import ScorerModel
 from scaling_exp.store import Index, NotDrawn, Pool, Replay, known_by_root, stream_of
 from scaling_exp.tasks import Task
@@ -191,7 +191,8 @@ def survey(
     index = pool.index()
     wanted = [_Wanted.of(prompted, index, each) for each in _by_sampling(strategies)]
     unsure = {name: unsure_P for each in wanted for name, unsure_P in each.unsure.items()}
-    ended = _ended_with_known(prompted, pool, strategies, task, scores, unsure)
+    with without_collector():
+        ended = _ended_with_known(prompted, pool, strategies, task, scores, unsure)
     num_known_P = np.zeros(len(prompted.roots), np.int64)
     num_missing_P = np.zeros(len(prompted.roots), np.int64)
     num_tokens_P = np.zeros(len(prompted.roots), np.int64)

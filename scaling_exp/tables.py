@@ -6,7 +6,6 @@ distinct completion is decoded, read and graded once a chunk.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 
 from scaling_exp.generation import Forest, Score, Strategy, Stream, grow, path_name
 from scaling_exp.grading import NO_ANSWER, Grading
-from scaling_exp.planting import Ground
+from scaling_exp.planting import Ground, without_collector
 from scaling_exp.store import (
     KNOWN_COLUMNS,
     Pool,
@@ -124,24 +123,12 @@ def write_tables(
             grades = Grades(grading)
             for every, pool in prompted:
                 some = every.slice(first, first + num_problems)
-                with _without_collector():
+                with without_collector():
                     replayed = replay(some, pool, strategies, task, scores)
                     write["traces"].write_table(replayed.traces())
                     write["samples"].write_table(replayed.samples(grades))
                     del replayed
             write["grades"].write_table(grades.table())
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """A chunk makes a million tuples and no cycle: looking for cycles among them takes a third of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _problems_per_chunk(strategies: Mapping[str, Strategy]) -> int:

@@ -82,7 +82,7 @@ class Asked(ABC):
     def __post_init__(self) -> None:
         _ = self.reading
 
-    @property
+    @cached_property
     def reading(self) -> Reading:
         return Reading(self.template, self.step_end)
 
@@ -136,7 +136,7 @@ class AskedAtMarks(Asked):
     mark: str = ""
     between: str = ""
 
-    @property
+    @cached_property
     def reading(self) -> Reading:
         return Reading(self.template, self.step_end, self.mark, self.between)
 

@@ -321,16 +321,19 @@ def _billed(table: pa.Table) -> list[Billed | None]:
 def _scores(table: pa.Table) -> list[tuple[float, ...]]:
     """Numbers that were asked for; empty where none were."""
     column = table[SCORES]
-    if column.null_count == table.num_rows:
-        return [()] * table.num_rows
-    return [tuple(each or ()) for each in column.to_pylist()]
+    return _tuples(column) if column.null_count < table.num_rows else [()] * table.num_rows
 
 
 def token_lists(table: pa.Table) -> list[Tokens]:
-    """The `tokens` column as tuples. (`to_pylist` makes an object of every offset: ten times as slow.)"""
-    column = table["tokens"].combine_chunks()
-    offsets = column.offsets.to_numpy().tolist()
-    values = column.values.to_numpy().tolist()
+    """The `tokens` column as tuples."""
+    return _tuples(table["tokens"])
+
+
+def _tuples(column: pa.ChunkedArray) -> list[tuple]:
+    """A column of lists as tuples, empty for null. (`to_pylist` makes an object of every offset: ten times as slow.)"""
+    lists = column.combine_chunks()
+    offsets = lists.offsets.to_numpy().tolist()
+    values = lists.values.to_numpy().tolist()
     return [tuple(values[first:last]) for first, last in pairwise(offsets)]
 
 
