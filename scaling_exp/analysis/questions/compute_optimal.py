@@ -33,8 +33,7 @@ WHAT = "Whether it pays to choose by difficulty"
 MIN_PER_BIN = 5
 """Problems of a bin and fold below which a choice is mostly chance."""
 EQUAL_COST = 0.02
-"""Costs that differ by this share or less are equal: a greedy answer is a token longer or shorter than a sample, and a
-policy that can pay for it in some bins has not found anything."""
+"""Costs that differ by this share or less are equal: a greedy answer is a token longer or shorter than a sample."""
 
 
 @dataclass(frozen=True)
@@ -153,20 +152,20 @@ class Chosen:
 
     @classmethod
     def of(cls, every: Sequence[Way], budget: float, bin_P: IntArray, fold_P: IntArray) -> Chosen:
-        """In each bin the way that is best on the other folds among those that cost no more than the budget there; of
-        equals the cheapest, and the cheapest of all where none is affordable."""
+        """In each bin the way that is best on the other folds among those that cost no more than the budget; of equals
+        the cheapest, and the cheapest of all where none is affordable. A way costs what it does on average over all
+        bins, so that all of them choose among the same ways: hard problems take longer answers."""
         accuracy_WP = np.stack([way.accuracy_P for way in every])
         flops_WP = np.stack([way.flops_P for way in every])
         way_P = np.zeros(len(bin_P), np.int64)
         for fold in np.unique(fold_P):
+            flops_W = flops_WP[:, fold_P != fold].mean(axis=1)
+            can_pay_W = flops_W <= budget * (1 + EQUAL_COST)
             for at in np.unique(bin_P):
                 seen, unseen = (
                     (bin_P == at) & (is_in) for is_in in (fold_P != fold, fold_P == fold)
                 )
-                flops_W = flops_WP[:, seen].mean(axis=1)
-                accuracy_W = np.where(
-                    flops_W <= budget * (1 + EQUAL_COST), accuracy_WP[:, seen].mean(axis=1), -1.0
-                )
+                accuracy_W = np.where(can_pay_W, accuracy_WP[:, seen].mean(axis=1), -1.0)
                 best = accuracy_W >= accuracy_W.max() - 1e-12
                 way_P[unseen] = np.argmin(np.where(best, flops_W, np.inf))
         rows = np.arange(len(bin_P))
