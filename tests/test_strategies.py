@@ -377,6 +377,14 @@ def test_a_text_that_ends_answers_is_found_across_steps():
     assert [forest.generated(path) for path in forest.accepted] == [(4, 0, 1, 2, 3, 4)] * 2
 
 
+@pytest.mark.parametrize("score", [-2.5, 7.0, float("nan")])
+def test_particles_are_not_weighed_by_what_is_no_probability(score):
+    """Of a reward without bounds every particle would be as sure as any other."""
+    level = Level([(0,), (1,)], [0.5, score], width=2, chance=0.5)
+    with pytest.raises(UserError, match="wants probabilities for scores, and the scorer gives"):
+        ParticleFiltering(2, STEPS).allot(level)
+
+
 @pytest.mark.parametrize("kind", [Beam, Dvts, Rebase, ParticleFiltering])
 def test_a_search_whose_answers_all_end_at_once_is_plain_sampling(kind):
     forest, _, _ = grown_by(kind(6, STEPS), 4, respond=lambda _prefix, seed: (seed % 5, END))

@@ -10,13 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate, groupby
 from math import ceil, exp, log, sqrt
 from random import Random
 from typing import Literal, NamedTuple
 
 from scaling_exp.generation import Bound, Forest, seed_of, together
-from scaling_exp.types import Path, Sampling, Tokens
+from scaling_exp.types import Path, Sampling, Tokens, UserError
 
 SURE = 1e-7
 """Scores are taken to be no closer to 0 and 1 than this where their log-odds are asked for."""
@@ -53,12 +54,12 @@ class Steps:
         if num_steps == self.max_steps - 1:
             return self.to_the_end(num_tokens)
         length = min(self.sampling.max_tokens, self.max_tokens - num_tokens)
-        return replace(self.sampling, max_tokens=length, stop=self.sampling.stop + self.stop)
+        stop = self.sampling.stop + self.stop
+        return _ending(self.sampling, length, stop, self.sampling.stop_token_ids)
 
     def to_the_end(self, num_tokens: int) -> Sampling:
         """How an answer of so many tokens goes on without a step's end."""
-        left = self.max_tokens - num_tokens
-        return replace(self.sampling, max_tokens=left, stop=self.stop, stop_token_ids=())
+        return _ending(self.sampling, self.max_tokens - num_tokens, self.stop, ())
 
     def have_ended(self, forest: Forest, path: Path) -> bool:
         """Whether an answer cannot go on: it came to its end, or is as long as it may be."""
@@ -77,6 +78,14 @@ class Steps:
         children = await forest.extend_all(path, range(num_children), sampling)
         await together(forest.score(child.path) for child in children)
         return [child.path for child in children]
+
+
+@lru_cache(maxsize=1 << 12)
+def _ending(
+    sampling: Sampling, max_tokens: int, stop: tuple[str, ...], stop_token_ids: Tokens
+) -> Sampling:
+    """The same with other ends; made once, as a search asks for few of them again and again."""
+    return replace(sampling, max_tokens=max_tokens, stop=stop, stop_token_ids=stop_token_ids)
 
 
 class Level(NamedTuple):
@@ -293,6 +302,11 @@ def softmax(values: Sequence[float], temperature: float) -> list[float]:
 
 
 def _log_odds(probability: float) -> float:
+    if not -SURE <= probability <= 1 + SURE:
+        raise UserError(
+            f"particle filtering wants probabilities for scores, and the scorer gives {probability:g}: choose one that"
+            " gives them, or another search"
+        )
     inside = min(max(probability, SURE), 1 - SURE)
     return log(inside / (1 - inside))
 
