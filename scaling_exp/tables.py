@@ -26,6 +26,7 @@ from scaling_exp.store import (
     StoreError,
     completions,
     stream_of,
+    values_of,
 )
 from scaling_exp.survey import Prompted, Scores
 from scaling_exp.tasks import Task
@@ -341,7 +342,7 @@ def _scores(scored: Sequence[Score | None]) -> list[pa.Array]:
 def _rows_by_root(draws: pa.Table) -> dict[str, dict[int, dict[int, int]]]:
     """Row numbers by root, stream and sample. Of equal draws the first counts."""
     rows: dict[str, dict[int, dict[int, int]]] = {}
-    names = (draws[name].to_pylist() for name in ("root", "stream", "sample"))
+    names = (values_of(draws[name]) for name in ("root", "stream", "sample"))
     for row, (root, stream, sample) in enumerate(zip(*names, strict=True)):
         rows.setdefault(root, {}).setdefault(stream, {}).setdefault(sample, row)
     return rows

@@ -18,7 +18,14 @@ from scaling_exp.store.files import StoreError
 from scaling_exp.store.folder import RunFolder, Store, folder_of
 from scaling_exp.store.journal import Journal
 from scaling_exp.store.mirror import uri_of
-from scaling_exp.store.parts import KNOWN_COLUMNS, Index, Pool, completions, known_by_root
+from scaling_exp.store.parts import (
+    KNOWN_COLUMNS,
+    Index,
+    Pool,
+    completions,
+    known_by_root,
+    values_of,
+)
 from scaling_exp.store.sources import NotDrawn, Pooled, Replay
 
 __all__ = [
@@ -43,4 +50,5 @@ __all__ = [
     "sampling_json",
     "stream_of",
     "uri_of",
+    "values_of",
 ]
