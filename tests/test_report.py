@@ -393,6 +393,15 @@ def test_only_a_part_of_a_very_large_run_is_read(run_dir, monkeypatch):
     assert len(embedded.problems) == 10
 
 
+def test_a_score_without_bounds_ends_no_report(tmp_path, samples):
+    run_dir = synthetic.write_run(tmp_path, samples.assign(score=-math.inf), None)
+    found = browser.embedded_samples(run_dir, NAMES)
+    assert found is not None
+    assert {
+        sample[-1] for one in found.problems for each in one.draws for sample in each.samples
+    } == {None}
+
+
 def test_samples_without_text_prompt_or_tokens_can_be_browsed(tmp_path, samples):
     bare = samples[["model", "strategy", "problem", "level", "sample", "answer", "is_correct"]]
     scored = bare.assign(score=samples["is_correct"] + 0.25)

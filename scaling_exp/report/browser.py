@@ -439,6 +439,6 @@ def _numbered(numbers: dict[int, int], code: int) -> int | None:
 
 
 def _known(value: float) -> float | None:
-    if np.isnan(value):
+    if not np.isfinite(value):
         return None
     return int(value) if value == int(value) else round(float(value), 4)
