@@ -352,6 +352,16 @@ def test_what_a_rayjob_lacks_is_one_line(programs, manifest, settings, complaint
         of_kind(TARGETS, node, "cluster").check(SENT)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "---", "- a list", "kind: RayJob", "kind: [", "kind: Pod\n---\nkind: RayJob"]
+)
+def test_what_is_no_rayjob_is_one_line(programs, tmp_path, text):
+    programs("kubectl", KUBECTL)
+    (tmp_path / "it.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"it\.yaml, which is not one RayJob"):
+        KubeRay(manifest=str(tmp_path / "it.yaml")).check(SENT)
+
+
 # ---- Ray
 
 

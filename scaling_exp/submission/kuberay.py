@@ -115,10 +115,14 @@ class KubeRay:
                 f"cluster.manifest is {self.manifest}, which is not here: run this in the repository's root, or give"
                 " the path of your copy of cluster/kuberay-rayjob.yaml"
             )
-        documents = list(yaml.safe_load_all(file.read_text()))
-        if len(documents) != 1 or documents[0].get("kind") != "RayJob":
+        try:
+            (manifest,) = yaml.safe_load_all(file.read_text())
+            _head(manifest)
+        except (yaml.YAMLError, ValueError, TypeError, LookupError):
+            manifest = {}
+        if manifest.get("kind") != "RayJob":
             raise UserError(f"cluster.manifest is {self.manifest}, which is not one RayJob")
-        return documents[0]
+        return manifest
 
     def send(self, shipment: Shipment) -> str:
         if self._standing is not None:
