@@ -251,10 +251,12 @@ def _is_ready(group: PlacementGroup) -> bool:
 
 
 def _address_of_node(group: PlacementGroup) -> tuple[str, int]:
-    """Where the daemon listens of the node that holds the first bundle."""
+    """Where the daemon listens of the node that holds the first bundle. Raises ReplicaDied when it is lost already."""
     (node_id, *_) = placement_group_table(group)["bundles_to_node_id"].values()
-    (node,) = (each for each in ray.nodes() if each["NodeID"] == node_id)
-    return node["NodeManagerAddress"], node["NodeManagerPort"]
+    for node in ray.nodes():
+        if node["NodeID"] == node_id:
+            return node["NodeManagerAddress"], node["NodeManagerPort"]
+    raise ReplicaDied("its node was lost before it started", blames_jobs=False)
 
 
 async def _check_that_ray_lives() -> None:
