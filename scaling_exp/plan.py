@@ -61,7 +61,7 @@ def plan(experiment: Experiment) -> str:
     experiment.pool_store.take()
     surveys = survey_pool(experiment)
     text = StringIO()
-    console = Console(width=110, file=text)
+    console = Console(width=110, file=text, markup=False)  # names of models may hold brackets
     if len(surveys) > 1:
         console.print(resolution(experiment, surveys))
     console.print(costs(experiment, surveys))

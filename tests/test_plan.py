@@ -60,6 +60,16 @@ def test_without_draws_the_worst_case_is_shown_and_named(tmp_path):
     assert "on the same 30 problems, 95% confidence, 80% power" in said
 
 
+def test_a_model_is_called_what_it_is_called(tmp_path):
+    """To rich, brackets are markup: it drops those that it knows and raises for those that close nothing."""
+    made = lottery(tmp_path)
+    (model, *_) = made.models
+    named = [replace(model, name=name) for name in ("small[awq]", "[/small]")]
+    said = plan(replace(made, models=tuple(named)))
+    assert "small[awq]" in said
+    assert "[/small]" in said
+
+
 def test_the_variance_is_that_of_the_draws_in_the_pool(tmp_path):
     made = lottery(tmp_path)
     run(made, "command")

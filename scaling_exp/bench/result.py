@@ -56,7 +56,7 @@ class Result:
         for row in self.rows:
             table.add_row(*map(_cell, row.values()))
         text = StringIO()
-        Console(width=140, file=text).print(table)
+        Console(width=140, file=text, markup=False).print(table)
         return "\n".join([text.getvalue().rstrip(), *self.notes])
 
     def write_json(self, file: FilePath, command: str, settings: Mapping[str, object]) -> None:
