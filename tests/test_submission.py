@@ -267,6 +267,18 @@ def test_slurm_gets_the_script_the_options_and_names_of_variables(programs, tmp_
     assert (tmp_path / "cancelled").read_text() == "41\n"
 
 
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [("COMPLETED", "succeeded"), ("CANCELLED by 1000", "stopped"), ("OUT_OF_MEMORY", "failed")],
+)
+def test_how_a_job_ended_that_the_queue_forgot_is_in_the_accounts(programs, word, state):
+    programs("squeue", 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1')
+    # As sacct does: ten characters where no width is given.
+    cut = f"{word[:9]}+" if len(word) > 10 else word
+    programs("sacct", f'case "$*" in *State%32*) echo "{word}";; *) echo "{cut}";; esac')
+    assert Slurm().state("41:/nowhere") == state
+
+
 def test_what_slurm_refuses_is_one_line(programs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     programs("sbatch", 'echo "sbatch: error: invalid partition" >&2; exit 1')

@@ -126,7 +126,9 @@ class Slurm:
 def _accounted(number: str) -> JobState:
     """How a job ended that the queue forgot, where Slurm keeps accounts."""
     try:
-        word = output("sacct", "--noheader", "--allocations", f"--jobs={number}", "--format=State")
+        # Without a width it cuts "CANCELLED by 1000" to "CANCELLED+".
+        command = ("sacct", "--noheader", "--allocations", f"--jobs={number}", "--format=State%32")
+        word = output(*command)
     except (UserError, FileNotFoundError):
         return "unknown"
     return STATES.get(word.split()[0], "failed") if word else "unknown"
