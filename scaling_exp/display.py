@@ -76,18 +76,16 @@ class Shift:
             "start_seconds": self.start_seconds,
             "load_seconds": self.own_load_seconds,
         }
-        rows = [generator | self._engine_columns(self.report.counters, self.report.full)]
+        engine = self._engine_columns(self.report.counters, self.report.full)
+        rows: list[dict[str, Any]] = [engine | generator]
         if scorer := self.report.scorer:
-            columns = self._engine_columns(scorer.counters, scorer.full)
-            rows.append(
-                columns
-                | {
-                    "model": scorer.model,
-                    "role": SCORER,
-                    "num_draws": self.num_scores,
-                    "load_seconds": scorer.load_seconds,
-                }
-            )
+            told = {
+                "model": scorer.model,
+                "role": SCORER,
+                "num_draws": self.num_scores,
+                "load_seconds": scorer.load_seconds,
+            }
+            rows.append(self._engine_columns(scorer.counters, scorer.full) | told)
         return rows
 
     def _engine_columns(self, counters: Counters, full: Counters) -> dict[str, Any]:
