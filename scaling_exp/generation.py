@@ -310,7 +310,8 @@ class Forest:
 
     def generated(self, path: Path) -> Tokens:
         """Tokens of the answer: after the prompt or since it began anew, forced ones included."""
-        return self._node(path).tokens[self._num_before(path) :]
+        node = self._node(path)
+        return node.tokens[node.num_before :]
 
     def _without_end(self, path: Path, cut: Tokens) -> Tokens:
         """Tokens up to and with the node, but for the last one that was drawn where it is one of `cut`."""
