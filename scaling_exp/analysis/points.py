@@ -100,8 +100,8 @@ class Points:
     def reference(self) -> str | None:
         """The strategy that the trade is read from, of `curves.most_shared`; None with single answers only."""
         several = self.frame.loc[(self.frame["k"] > 1).to_numpy(bool)]
-        most = several.groupby(["strategy", "model"])["k"].max()
-        return most_shared([(str(key[0]), float(k)) for key, k in most.to_dict().items()])
+        most = several.groupby(["strategy", "model"], as_index=False).agg({"k": "max"})
+        return most_shared(list(zip(most["strategy"].tolist(), most["k"].tolist(), strict=True)))
 
     def matching(self, strategy: str | None) -> dict[str, list[Curve]]:
         """By selector, the curve over all problems of every model that has several points under the strategy."""

@@ -104,7 +104,7 @@ class ComputeOptimal:
         for budget in np.geomspace(every[0].flops, every[-1].flops, self.num_budgets):
             chosen = Chosen.of(every, budget, bin_P, fold_P)
             single = Chosen.of(every, budget, whole_P, fold_P)
-            where = {"model": model, "budget": float(budget)}
+            where: dict[str, object] = {"model": model, "budget": float(budget)}
             yield (
                 where | _row(study, chosen, single),
                 [where | each for each in _choices(every, chosen, bin_P)],
