@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling_exp.__main__ import main
+from scaling_exp.analysis import AnalysisSettings, record
 from scaling_exp.imports import Import, Imported, Source, Tokens, WidePoint, import_source, write
+from scaling_exp.report import redraw
 from scaling_exp.store import RunFolder
 from scaling_exp.types import UserError
 
@@ -202,9 +204,17 @@ def test_samples_without_answers_are_counts(file):
     assert any("no answers to vote with" in note for note in imported.notes)
 
 
-def test_scores_without_answers_stay_samples(file):
-    imported = load(file("it.csv", "model,problem,passed,reward\nm,p,1,0.5\nm,p,0,0.1\n"))
-    assert rows(imported, "samples", "answer", "score") == [(None, 0.5), (None, 0.1)]
+def test_scores_without_answers_stay_samples_and_choose_among_them(file, tmp_path):
+    lines = [f"m,p{at},{at % 2},0.{at % 10}\nm,p{at},1,0.5\n" for at in range(12)]
+    imported = load(file("it.csv", f"model,problem,passed,reward\n{''.join(lines)}"))
+    assert rows(imported, "samples", "is_correct", "score")[:2] == [(False, 0.0), (True, 0.5)]
+    assert "answer" not in imported.measured.tables["samples"].column_names
+    settings = record(AnalysisSettings(num_bootstrap=60))
+    wanted = Import(
+        Source(str(tmp_path / "it.csv")), str(tmp_path / "runs"), settings, is_dry=False
+    )
+    analysis, _ = redraw(write(wanted, imported, "command"))
+    assert "best_of" in set(analysis.curves["selector"])
 
 
 def test_counts_may_differ_in_their_number_of_samples(file):

@@ -135,7 +135,7 @@ def _sample_table(cells: Cells, grouping: Grouping) -> pa.Table:
         "level": level_P.take(problem_S),
         **cluster_column(cells, grouping, problem_S),
         "sample": pa.array(_sample_numbers(cells, grouping), pa.int32()),
-        "answer": _or_nulls(cells, "answer", pa.string()),
+        **_answer_column(cells),
         "is_correct": cells.values["is_correct"],
         "truncated": _or_nulls(cells, "truncated", pa.bool_()),
         "num_prompt_tokens": _or_nulls(cells, "num_prompt_tokens", pa.int32()),
@@ -147,6 +147,13 @@ def _sample_table(cells: Cells, grouping: Grouping) -> pa.Table:
     order_S = np.lexsort((columns["sample"].to_numpy(), grouping.key_S))
     is_ordered = bool((order_S == np.arange(len(order_S))).all())
     return pa.table(columns) if is_ordered else pa.table(columns).take(pa.array(order_S))
+
+
+def _answer_column(cells: Cells) -> dict[str, pa.Array]:
+    """None where the source has no answers: nulls would say that no sample has one, and then none could be right."""
+    if "answer" not in cells.values:
+        return {}
+    return {"answer": cells.values["answer"].cast(pa.string())}
 
 
 def _or_nulls(cells: Cells, meaning: str, kind: pa.DataType) -> pa.Array:

@@ -133,7 +133,9 @@ def embedded_samples(
     path = run_dir / "samples.parquet"
     if not path.is_file():
         return None
-    with pq.ParquetFile(path, read_dictionary=[*NAMES, "level", "answer"]) as file:
+    present = pq.read_schema(path).names
+    repeated = [name for name in (*NAMES, "level", "answer") if name in present]
+    with pq.ParquetFile(path, read_dictionary=repeated) as file:
         problems = _problems(run_dir / "problems.parquet", file)
         num_rows = file.metadata.num_rows
         affordable = max(1, MAX_ROWS * len(problems) // max(num_rows, 1))
