@@ -262,7 +262,7 @@ class Replayed:
             *_scores(scored),
             pa.array([each.steps if each else None for each in scored], STEP_SCORES),
             pa.array(
-                [scores for each in self.grown for scores in _token_scores(each.forest)],
+                [scores for each in self.grown for scores in _all_token_scores(each.forest)],
                 STEP_SCORES,
             ),
             self._counted("prompt", rows, prompt_tokens.tolist()),
@@ -324,14 +324,15 @@ def _located(fingerprint: str, draws: pa.Table) -> Callable[[str], Located]:
     return lambda root: Located(fingerprint, rows.get(root, {}), said)
 
 
-def _token_scores(forest: Forest) -> list[tuple[float, ...] | None]:
-    """What was told of each token of every accepted answer, where it was asked for."""
+def _all_token_scores(forest: Forest) -> list[tuple[float, ...] | None]:
+    """Those of every accepted answer."""
     if not any(node.stream.sampling.confidence for node in forest.nodes.values()):
         return [None] * len(forest.accepted)
-    return [_token_scores_of(forest, leaf) for leaf in forest.accepted]
+    return [_token_scores(forest, leaf) for leaf in forest.accepted]
 
 
-def _token_scores_of(forest: Forest, leaf: Path) -> tuple[float, ...] | None:
+def _token_scores(forest: Forest, leaf: Path) -> tuple[float, ...] | None:
+    """What was told of each token of an answer, where it was asked for."""
     nodes = [forest.nodes[leaf[:depth]] for depth in range(1, len(leaf) + 1)]
     # What came before an answer that began anew is no part of it.
     nodes = [node for node in nodes if node.num_before == nodes[-1].num_before]
