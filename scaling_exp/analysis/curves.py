@@ -64,7 +64,9 @@ def selectors(attempts: Attempts) -> tuple[Selector, ...]:
     by_best: tuple[Selector, ...] = tuple(
         each for each, name in BEST_OF.items() if name in attempts.scores
     )
-    by_weight: tuple[Selector, ...] = ("weighted_voting",) if "last" in attempts.scores else ()
+    # Without answers all wrong samples would count as one answer, and win together.
+    has_weights = attempts.votes is not None and "last" in attempts.scores
+    by_weight: tuple[Selector, ...] = ("weighted_voting",) if has_weights else ()
     chosen: tuple[Selector, ...] = (*by_votes, *by_best, *by_weight)
     return chosen if attempts.kind == "adaptive" else (*chosen, "oracle")
 
