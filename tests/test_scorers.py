@@ -58,7 +58,6 @@ def test_a_score_is_the_share_of_the_good_label():
     assert scorer.sampling == Sampling(max_tokens=1, temperature=0.0, labels=(1, 0))
     told = Completion((5,), "length", scores=(log(0.03), log(0.01)))
     assert scorer.scores(told) == pytest.approx((0.75,))
-    assert scorer.scores(Completion((), "length")) == (0.0,)
     assert scorer.scores(Completion((), "stop", scores=(-800.0, -1.0)))[0] < 1e-9
 
 

@@ -93,7 +93,7 @@ class Verifying:
             return Score((0.0,), 0)
         stream = Stream(self.root, (), prefix_of(self._problem_hash, given), ASKED)
         (verdict,) = await self.source(stream, (0,))
-        return Score(verdict.scores or (0.0,), 0)
+        return Score(verdict.scores, 0)
 
     @cached_property
     def _problem_hash(self) -> str:

@@ -52,7 +52,5 @@ class Labels(AskedAtMarks):
         return [Ask(prefix, self.sampling, self.scores) for prefix in prefixes]
 
     def scores(self, completion: Completion) -> Sequence[float]:
-        if not completion.scores:
-            return (0.0,)
         good, bad = completion.scores
         return (1 / (1 + exp(min(bad - good, 700.0))),)

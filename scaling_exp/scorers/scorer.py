@@ -13,7 +13,7 @@ from scaling_exp.types import Completion, ModelFacts, Problem, Sampling, Tokens
 
 class Ask(NamedTuple):
     """One draw of a scorer's: what it is given, how it is asked (greedily, so that equal questions are one draw), and
-    what the completion means: a score for every step that is asked about; one where it is not drawn yet."""
+    what the completion means: a score for every step that is asked about."""
 
     prefix: Tokens
     sampling: Sampling
