@@ -10,11 +10,13 @@ import pytest
 
 from scaling_exp.analysis.estimators import Votes, maj_at_k, pass_at_k
 from scaling_exp.analysis.intervals import (
+    Estimate,
     expanded_tail,
     resample_nothing,
     resample_problems,
     share_defined,
 )
+from scaling_exp.analysis.words import percent_valued, points_valued, valued
 from scaling_exp.bench.coverage import CoverageBench, Population, elected, votes_of
 from scaling_exp.bench.result import Result, Setup
 from scaling_exp.engines.simulated import Distribution, Simulated
@@ -29,6 +31,14 @@ def test_row_0_is_the_data_and_the_others_are_resamples() -> None:
     np.testing.assert_allclose(resamples.weights_RP[0], 1 / 7)
     whole = resamples.weights_RP[1:] * 7
     np.testing.assert_allclose(whole, np.rint(whole), atol=1e-12)
+
+
+def test_a_single_problem_gives_no_interval_and_says_so() -> None:
+    low, high = resample_problems(1, 20, 0.95, seed=0).interval(np.full(21, 0.5))
+    single = Estimate(0.5, float(low), float(high))
+    for told in (valued, percent_valued, points_valued):
+        assert told(single).endswith("(no interval from a single problem)")
+    assert valued(Estimate(0.5, 0.25, math.inf)) == "0.5 (0.25 to unbounded)"
 
 
 def test_a_seed_gives_the_same_resamples() -> None:

@@ -46,7 +46,13 @@ def points(difference: float) -> str:
 
 def span(estimate: Estimate) -> str:
     """An interval: 1.2 to 3.4."""
-    return f"{short(estimate.low)} to {short(estimate.high)}"
+    return _told(estimate, f"{short(estimate.low)} to {short(estimate.high)}")
+
+
+def _told(estimate: Estimate, interval: str) -> str:
+    """The interval, where there is one: a single problem, or cluster, gives none."""
+    is_known = not (math.isnan(estimate.low) or math.isnan(estimate.high))
+    return interval if is_known else "no interval from a single problem"
 
 
 def valued(estimate: Estimate) -> str:
@@ -56,12 +62,14 @@ def valued(estimate: Estimate) -> str:
 
 def percent_valued(estimate: Estimate) -> str:
     """A share with its interval: 62.5 % (60.1 to 64.9 %)."""
-    return f"{percent(estimate.value)} ({100 * estimate.low:.1f} to {percent(estimate.high)})"
+    interval = f"{100 * estimate.low:.1f} to {percent(estimate.high)}"
+    return f"{percent(estimate.value)} ({_told(estimate, interval)})"
 
 
 def points_valued(estimate: Estimate) -> str:
     """A difference of accuracies with its interval: +3.1 points (+1.2 to +5.0)."""
-    return f"{points(estimate.value)} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
+    interval = f"{100 * estimate.low:+.1f} to {100 * estimate.high:+.1f}"
+    return f"{points(estimate.value)} ({_told(estimate, interval)})"
 
 
 def model_words(facts: ModelFacts) -> str:
