@@ -112,6 +112,15 @@ STUDIES = {
     "one single answer each": study(grid(), points(grid(), skill, ks=(1,), selectors=("single",))),
     "one model": study(grid()[:1], points(grid()[:1], skill)),
     "only an oracle": study(grid(), points(grid(), skill, selectors=("oracle",))),
+    "an oracle of one model only": study(
+        grid(),
+        pd.concat(
+            [
+                points(grid(), skill, selectors=("voting",)),
+                points(grid()[:1], skill, selectors=("oracle",)),
+            ]
+        ),
+    ),
     "no errors known": study(
         grid(), points(grid(), skill).assign(accuracy_low=np.nan, accuracy_high=np.nan)
     ),

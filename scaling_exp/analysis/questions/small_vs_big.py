@@ -122,7 +122,11 @@ class SmallVsBig:
             name="small_vs_big",
             question=QUESTION,
             sentences=_sentences(found),
-            plots=[_plot([f for f in found if f.selector == selector]) for selector in known],
+            plots=[
+                _plot(mine)
+                for selector in known
+                if (mine := [each for each in found if each.selector == selector])
+            ],
             tables={"stand_ins": pd.DataFrame([_row(f, self.num_queries) for f in found])},
             assumptions=ASSUMPTIONS,
             numbers={"stand_ins": [_numbers(each) for each in found]},
