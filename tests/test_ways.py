@@ -294,6 +294,9 @@ def test_a_swarm_of_one_mind_is_one_vote(right_PS):
     assert table["inference_flops"].iloc[0] == pytest.approx(table["rival_flops"].iloc[0], rel=0.2)
     assert (table["accuracy"] - table["rival_accuracy"]).abs().max() < 0.06
     assert table["pretraining_flops"].iloc[0] == pytest.approx(6 * 1000 * 2e6)
+    without_tokens = every.samples.drop(columns="num_output_tokens")
+    (answer,) = analyse(Measured(models, without_tokens), settings).answers
+    assert "because the FLOPs of a sample of a are not known" in answer.sentences[0]
 
 
 def test_members_that_err_differently_are_better_together():

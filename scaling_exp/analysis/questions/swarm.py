@@ -80,6 +80,9 @@ class Swarm:
                 raise CannotTell(f"model {name or 'of any name'} has no samples with answers")
         if len(members) < 2:
             raise CannotTell("fewer than two models are smaller than the largest")
+        for name in (*members, rival):
+            if np.isnan(_flops([drawn[name]], 1)):
+                raise CannotTell(f"the FLOPs of a sample of {name} are not known")
         return [drawn[name] for name in members], drawn[rival]
 
 
