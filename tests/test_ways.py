@@ -354,7 +354,7 @@ def test_scores_without_answers_have_nothing_to_vote_with(right_PS, rng):
     one = attempts(table)
     kept = first_samples(one, 8)
     assert one.votes is None is kept.votes
-    assert {way.selector for way in ways(kept)} == {"best_of", "weighted_voting"}
+    assert {way.selector for way in ways(kept)} == {"best_of"}
 
 
 def test_ten_thousand_samples_for_a_verifier_are_as_exact_as_few():
