@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ import yaml
 from conftest import ENVIRONMENT, ROOT, SHIPPED
 
 from scaling_exp.cluster import Cluster, largest_gpu_gib, num_fitting
-from scaling_exp.dispatch import Dispatch, Job
+from scaling_exp.dispatch import Dispatch, Event, Job
 from scaling_exp.display import Display
 from scaling_exp.engines import ENGINES
 from scaling_exp.engines.simulated import Simulated
@@ -273,21 +273,62 @@ def test_a_run_is_told_on_the_metrics_port_of_ray(ray_cluster):
     assert asyncio.run(_scraped(r"scaling_exp_flops_total{.*} (\S+)")) == 1e9
 
 
+@pytest.mark.slow
+def test_vllm_tells_its_own_statistics_beside_ours(ray_cluster):
+    """Its core in a process of its own, as on a GPU. What the Grafana dashboard asks of it is there."""
+    ours = Cluster(ray_cluster.address, None)
+    ours.connect()
+    settings = yaml.safe_load((ROOT / "conf" / "engine" / "vllm_cpu.yaml").read_text())
+    engine = of_kind(ENGINES, {**settings, "in_process": False}, "engine")
+    display = Display({"small": (10, 10 * NUM_SAMPLES)})
+
+    async def told():
+        replicas = ours.replicas(replace(work(), engine=engine), 1)
+        replica = await anext(replicas)
+        await replica.start()
+        await replica.hold(MODEL)
+        handed = [replace(job, prompt=(1, 2) * 35) for job in jobs(10)]  # long enough to be cached
+        reports = [await replica.exchange(handed, 5.0)]
+        while sum(each.num_draws for each in reports) < 10 * NUM_SAMPLES:
+            last = reports[-1]
+            assert [last.bug, last.mistake, last.death, last.refused] == ["", "", "", {}]
+            reports.append(await replica.exchange([], 5.0))
+        for each in reports:
+            display.update(Event(0, 0, "small", each))
+        Exposed("run-2", display, SimpleNamespace(flops_of=lambda _model: 1e9)).tell()
+        num_tokens = sum(each.num_output_tokens for each in reports)
+        pattern = r'ray_vllm_generation_tokens_total{.*model_name="small".*} '
+        await _scraped(f"{pattern}({num_tokens}.0)\n")
+        page = _metrics()
+        replica.close()
+        await replicas.aclose()
+        return page
+
+    page = asyncio.run(told())
+    dashboard = (ROOT / "cluster" / "grafana-dashboard.json").read_text()
+    asked = set(re.findall(r"ray_vllm_\w+", dashboard))
+    assert len(asked) > 4
+    assert asked <= set(re.findall(r"^\w+", page, re.MULTILINE))
+    assert re.search(r'ray_scaling_exp_draws_total{.*run="run-2"', page)
+    assert "inter_token_latency_seconds_count" not in page
+
+
 async def _scraped(pattern):
     """The value of a metric on the port of any node, as Prometheus would find it."""
+    await until(lambda: re.search(pattern, _metrics()))
+    return float(re.search(pattern, _metrics())[1])
+
+
+def _metrics():
+    """What is on the ports of all nodes."""
     import ray
 
-    found = []
-
-    def is_found():
-        for node in ray.nodes():
-            url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-            with suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
-                found.extend(re.findall(pattern, answer.read().decode()))
-        return found
-
-    await until(is_found)
-    return float(found[0])
+    pages = []
+    for node in ray.nodes():
+        url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            pages.append(answer.read().decode())
+    return "".join(pages)
 
 
 @pytest.mark.slow
