@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTime
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from pebble import ProcessExpired, ProcessPool
 from rich.progress import track
@@ -72,7 +72,7 @@ class Quick:
 
     seconds: float = field(default=1.0, init=False)
     imports: tuple[str, ...] = field(default=(), init=False)
-    knows: ClassVar[str] = RIGHT_ANSWER
+    knows: str = field(default=RIGHT_ANSWER, init=False, repr=False)
 
     def slow(self, problem: Problem, answer: str) -> Grade:
         raise AssertionError(f"{problem.name}: {answer!r} is always graded at once")

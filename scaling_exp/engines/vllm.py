@@ -556,6 +556,7 @@ def _exported(engine: Async) -> list[Any]:
     """Inside of Ray, vLLM's logger of its own statistics to Ray's metrics port, as `ray_vllm_*`; nothing where there is
     no such logger, or no Ray."""
     import ray
+    from ray.util import metrics
 
     if not ray.is_initialized():
         return []
@@ -564,7 +565,7 @@ def _exported(engine: Async) -> list[Any]:
     except ImportError:
         return []
     # Without Ray Serve, whose replicas it can name too, vLLM would take Ray for missing.
-    ray_wrappers.ray_metrics = ray.util.metrics
+    ray_wrappers.ray_metrics = metrics  # pyright: ignore[reportPrivateImportUsage]
 
     class Histogram(ray_wrappers.RayHistogramWrapper):
         def __init__(self, name: str, *arguments: Any, **named: Any) -> None:

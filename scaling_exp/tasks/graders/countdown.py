@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import ClassVar
 
 from scaling_exp.grading import Quick
 from scaling_exp.tasks.expressions import parse
@@ -19,7 +18,7 @@ class CountdownGrader(Quick):
     once, with `must_use_all` exactly once. What it says its value is does not count."""
 
     must_use_all: bool = False
-    knows: ClassVar[str] = ""
+    knows: str = field(default="", init=False, repr=False)
 
     @property
     def version(self) -> str:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from importlib.metadata import version as version_of
-from typing import ClassVar
 
 from scaling_exp.grading import RIGHT_ANSWER
 from scaling_exp.tasks.answers import MAX_CHARS, canonical, is_list, number, percentage
@@ -38,7 +37,7 @@ class MathGrader:
 
     seconds: float = 5.0
     imports: tuple[str, ...] = field(default=("math_verify",), init=False)
-    knows: ClassVar[str] = RIGHT_ANSWER
+    knows: str = field(default=RIGHT_ANSWER, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.seconds <= 0:

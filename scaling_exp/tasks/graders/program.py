@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from scaling_exp.grading import SPARE_MIB
 from scaling_exp.sandbox import (
@@ -39,7 +38,7 @@ class ProgramGrader:
     limits: Limits = field(default_factory=Limits)
     packages: tuple[str, ...] = ()
     imports: tuple[str, ...] = field(default=("scaling_exp.sandbox",), init=False)
-    knows: ClassVar[str] = "the tests"
+    knows: str = field(default="the tests", init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.limits.memory_mib > SPARE_MIB:
