@@ -4,8 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.py
-# Modules are compiled when they are first imported: most of the 33,000 never are, and all of them take pip a minute.
-export PIP_COMPILE := 0
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test install lint types layers unit format docs wheel clean
