@@ -327,4 +327,6 @@ def test_when_the_engine_core_is_killed_what_is_finished_stays_and_the_rest_is_t
 
 
 def descendants():
-    return psutil.Process().children(recursive=True)
+    """Processes below this one that live; others leave zombies."""
+    below = psutil.Process().children(recursive=True)
+    return [each for each in below if each.status() != psutil.STATUS_ZOMBIE]
