@@ -107,7 +107,7 @@ class Report:
     facts: Mapping[str, object] = field(default_factory=dict)
     """What the engine says of itself."""
     scorer: ScorerReport | None = None
-    """None in a run that has none, or one without a model."""
+    """None in a run that has none."""
     seconds: float = 0.0
     full_seconds: float = 0.0
     death: str = ""
