@@ -77,6 +77,13 @@ class Sampling:
                 f"sampling.max_thinking_tokens is {self.max_thinking_tokens}; it must be 0 or more"
             )
 
+    @property
+    def tells_tokens_alone(self) -> bool:
+        """Whether nothing is asked for beside the tokens, and no text has to be read to end them."""
+        return not (self.stop or self.labels or self.pooling or self.confidence) and (
+            self.scored_from is None
+        )
+
 
 @dataclass(frozen=True)
 class Billed:
