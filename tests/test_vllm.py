@@ -250,7 +250,7 @@ async def check_that_a_dead_core_is_told_to_all(engine):
     def broken():
         raise MemoryError("no more")
 
-    engine._engine.step = broken
+    engine._engine.engine_core.get_output = broken
     outcomes = await asyncio.gather(
         *(engine(PROMPT, SAMPLED, seed) for seed in range(1, 4)), return_exceptions=True
     )
