@@ -118,8 +118,10 @@ def run(arguments: list[str]) -> None:
         command = os.environ.get("SCALING_EXP_COMMAND") or shlex.join(
             ["python", "-m", "scaling_exp", "run", *arguments]
         )
+        # The jobs of a sweep share one Ray.
+        leave = None if _is_sweep(arguments) else experiment.cluster.leave
         try:
-            finished = run_experiment(experiment, command)
+            finished = run_experiment(experiment, command, leave)
         except KeyboardInterrupt:
             print(
                 f"\ninterrupted; every finished draw is kept. Go on with the same command:\n  {command}",
@@ -139,6 +141,10 @@ def run(arguments: list[str]) -> None:
             sys.exit(INCOMPLETE)
 
     compose("config", arguments, "run", task)
+
+
+def _is_sweep(arguments: Sequence[str]) -> bool:
+    return any(each in ("-m", "--multirun") for each in arguments)
 
 
 def where(folder: RunFolder, page: FilePath) -> list[str]:
@@ -201,7 +207,7 @@ def submit(arguments: list[str]) -> None:
     sent = [each for each in arguments if each != "--detach"]
     found: list[Destination] = []
     with TemporaryDirectory() as scratch:  # where Hydra would note a sweep; the job notes its own
-        is_sweep = any(each in ("-m", "--multirun") for each in sent)
+        is_sweep = _is_sweep(sent)
         overrides = [*sent, *([f"hydra.sweep.dir={scratch}"] if is_sweep else [])]
         compose("config", overrides, "submit", lambda node: found.append(destination_from(node)))
 

@@ -15,7 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from threading import current_thread, main_thread
+from threading import Thread, current_thread, main_thread
 from typing import Any
 from unittest.mock import patch
 
@@ -100,6 +100,10 @@ class Cluster:
                 f"cluster.address is {self.address}, and no Ray answers there ({_one_line(error)}):"
                 " start it (`ray start --head`), give its address, or use cluster=local"
             ) from error
+
+    def leave(self) -> None:
+        """Let go of Ray beside what comes next: to end a local one takes seconds."""
+        Thread(target=ray.shutdown, name="leaving Ray").start()
 
     def check(self, engine: EngineConfig) -> None:
         """Raise UserError when not even one replica fits."""

@@ -11,7 +11,7 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -123,8 +123,10 @@ class Finished:
     set_aside: Sequence[SetAside]
 
 
-def run(experiment: Experiment, command: str) -> Finished:
-    """Draw what is missing, then analyse.
+def run(
+    experiment: Experiment, command: str, after_drawing: Callable[[], None] | None = None
+) -> Finished:
+    """Draw what is missing, then analyse; `after_drawing` is called when engines are needed no more.
 
     A problem of which a job was set aside is left out for every model. Raises UserError for what a user can mend,
     LimitReached when one of the limits is, JobFailed when a job has a bug.
@@ -144,6 +146,8 @@ def run(experiment: Experiment, command: str) -> Finished:
             generated = generate(experiment, surveys, jobs, seen, view, recorder)
             set_aside = generated.set_aside
             write_manifest(experiment, command, generated)
+            if after_drawing:
+                after_drawing()
         recorder.enter("tables")
         write_tables(
             folder,

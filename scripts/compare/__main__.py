@@ -10,6 +10,7 @@ how to install it.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import signal
@@ -84,6 +85,8 @@ def main() -> None:
     names = options.only or list(CONTESTANTS)
     present = [name for name in names if is_present(name, options.rivals_python)]
     rounds: dict[str, list[Figures]] = {name: [] for name in present}
+    # As pip does with packages, those of the rivals among them.
+    compileall.compile_dir(ROOT / "scaling_exp", quiet=1)
     for index in range(options.rounds):
         for name in present if index % 2 == 0 else present[::-1]:
             figures = measure(name, setup, options.rivals_python, options.keep)
@@ -175,6 +178,7 @@ def measure(name: str, setup: Setup, rivals_python: Path, keep: Path | None) -> 
 def run(command: Sequence[str | Path], folder: str, log: Path) -> int | str:
     """Run a command; its exit status, or that it took too long. Nothing that it started is left."""
     environment = os.environ | ENVIRONMENT
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
