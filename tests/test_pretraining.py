@@ -232,6 +232,20 @@ def test_a_folder_without_a_ladder_is_named(tmp_path):
         read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"checkpoints": [}', "is no JSON"),
+        ('{"checkpoints": []}', "names no checkpoints"),
+        ('{"checkpoints": [{"name": "4K"}]}', "describes a checkpoint wrongly"),
+    ],
+)
+def test_a_ladder_that_cannot_be_read_says_what_is_wrong(tmp_path, content, told):
+    (tmp_path / "ladder.json").write_text(content)
+    with pytest.raises(UserError, match=told):
+        manifest_checkpoints(tmp_path)
+
+
 def test_the_shipped_ladder_is_what_its_configuration_makes():
     manifest, recipe = read_manifest(SHIPPED), shipped_recipe()
     assert manifest["hash"] == recipe.hash

@@ -146,18 +146,27 @@ def write_manifest(folder: FilePath, recipe: Recipe, checkpoints: Sequence[Check
 
 
 def read_manifest(folder: FilePath) -> dict:
-    """Raises UserError when there is no ladder in `folder`."""
+    """Raises UserError when there is no ladder in `folder`, or its manifest cannot be read."""
     file = folder / MANIFEST
     if not file.is_file():
         raise UserError(
             f"{folder} holds no ladder ({MANIFEST} is missing); make one with `pretrain`"
         )
-    return json.loads(file.read_text())
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is no JSON: {error}") from error
 
 
 def manifest_checkpoints(folder: FilePath) -> tuple[Checkpoint, ...]:
-    """Every checkpoint of a ladder, smallest first."""
-    return tuple(Checkpoint(**entry) for entry in read_manifest(folder)["checkpoints"])
+    """Every checkpoint of a ladder, smallest first. Raises UserError when there is none, or one lacks something."""
+    entries = read_manifest(folder).get("checkpoints", [])
+    if not entries:
+        raise UserError(f"{folder / MANIFEST} names no checkpoints; make them with `pretrain`")
+    try:
+        return tuple(Checkpoint(**entry) for entry in entries)
+    except TypeError as error:
+        raise UserError(f"{folder / MANIFEST} describes a checkpoint wrongly: {error}") from error
 
 
 def train_size(recipe: Recipe, size_name: str, folder: FilePath) -> list[Checkpoint]:
