@@ -177,8 +177,8 @@ class RayReplica:
         self.actor = _actor_class().options(**self._options()).remote(self.work)
         await self._begin("start")
 
-    async def hold(self, model: Model) -> int:
-        return await self._begin("hold", model)
+    async def hold(self, model: Model, following: Model | None) -> int:
+        return await self._begin("hold", model, following)
 
     async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
         return await self._call("exchange", jobs, seconds)

@@ -125,8 +125,11 @@ class Replica(Protocol):
         """Import the engine."""
         ...
 
-    async def hold(self, model: Model) -> int:
-        """Make `model` the one that jobs are drawn from; the draws that it can take at once."""
+    async def hold(self, model: Model, following: Model | None) -> int:
+        """Make `model` the one that jobs are drawn from; the draws that it can take at once.
+
+        The weights of the one that will probably be held then are brought near meanwhile.
+        """
         ...
 
     async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:
@@ -347,14 +350,18 @@ class Dispatch:
             waiting = self.queue.models()
             if held in waiting or (held and self._victim(held, shift)):
                 return held
-            nobody_holds = [
-                name for name in self.models if name in waiting and not self.shifts[name]
-            ]
-            if nobody_holds:
-                return nobody_holds[0]
+            if unheld := self._unheld():
+                return unheld
             if waiting:
                 return max(waiting, key=lambda name: self.queue.num_draws[name])
             await self._wait_for_news()
+
+    def _unheld(self) -> str | None:
+        """The first model with something to do that no replica holds."""
+        waiting = self.queue.models()
+        return next(
+            (each for each in self.models if each in waiting and not self.shifts[each]), None
+        )
 
     async def _wait_for_news(self) -> None:
         """Until jobs came back to the queue, or a while has passed and there may be some to take from others."""
@@ -385,7 +392,8 @@ class Dispatch:
     async def _load(self, shift: Shift, start_seconds: float) -> int:
         clock = asyncio.get_running_loop().time
         shift.started = clock()
-        num_wanted = await shift.replica.hold(self.models[shift.model])
+        following = self.models.get(self._unheld() or "")
+        num_wanted = await shift.replica.hold(self.models[shift.model], following)
         now = clock()
         self.num_failed_starts = 0
         loaded = _event(shift, Report(), start_seconds, now - shift.started)

@@ -10,6 +10,7 @@ import asyncio
 import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -55,13 +56,17 @@ class Worker:
         self.engine = self.work.engine.start()
         self.has_started = True
 
-    async def hold(self, model: Model) -> int:
-        """Make `model` the one that jobs are drawn from; the draws that it can take at once."""
+    async def hold(self, model: Model, following: Model | None = None) -> int:
+        """Make `model` the one that jobs are drawn from; the draws that it can take at once.
+
+        The weights of the one that will be held then are brought near meanwhile.
+        """
         if self.running is not None:
             self.running.cancel()
             await asyncio.wait([self.running])
         await self._hold_scorer()
         await self.engine.hold(model)
+        self.fetching = asyncio.ensure_future(self._fetch(following)) if following else None
         self.engine.counters = Counters(num_slots=self.engine.num_slots)
         self.model = model
         self.gate = Gate(self.engine)
@@ -75,6 +80,11 @@ class Worker:
         admitted = run_all(self._queued(), self._run, lambda job: job.num_draws, self.gate)
         self.running = asyncio.ensure_future(admitted)
         return self.gate.target
+
+    async def _fetch(self, model: Model) -> None:
+        """What goes wrong here is told when the model is held."""
+        with suppress(UserError, OSError):
+            await self.engine.fetch(model)
 
     async def _hold_scorer(self) -> None:
         """Start it once; its counters begin anew with every model beside it."""
@@ -262,9 +272,9 @@ class LocalReplica:
     async def start(self) -> None:
         await self._alive(self.worker.start())
 
-    async def hold(self, model: Model) -> int:
+    async def hold(self, model: Model, following: Model | None = None) -> int:
         try:
-            return await self._alive(self.worker.hold(model))
+            return await self._alive(self.worker.hold(model, following))
         except EngineDied as error:
             raise StartFailed(str(error)) from error
 

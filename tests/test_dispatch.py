@@ -179,6 +179,25 @@ def test_models_are_held_side_by_side_and_replicas_move_on_to_the_next(tmp_path)
     assert {model for _, model in held} == {"big", "middle", "small"}
 
 
+def test_what_is_held_next_is_fetched_meanwhile_and_need_not_be_there(tmp_path):
+    fetched = []
+
+    class Fetching(LocalReplica):
+        async def hold(self, model, following=None):
+            self.worker.engine.fetch = self.fetch
+            return await super().hold(model, following)
+
+        async def fetch(self, model):
+            fetched.append(model.name)
+            raise UserError("no network")
+
+    names = ("big", "middle", "small")
+    jobs = [job(number, name) for name in names for number in range(20)]
+    fleet = Fleet(1, lambda: Fetching(work()))
+    assert is_whole(dispatched(tmp_path, jobs, fleet, models=names), jobs)
+    assert fetched == ["middle", "small"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_replicas_that_are_killed_at_random_lose_and_double_nothing(tmp_path, seed):
     jobs = [job(number) for number in range(300)]
@@ -237,7 +256,7 @@ def test_what_the_user_must_mend_ends_the_run_in_one_line(tmp_path):
 
 def test_a_model_that_cannot_be_loaded_ends_the_run_after_three_starts_with_the_reason(tmp_path):
     class Unloadable(LocalReplica):
-        async def hold(self, _model):
+        async def hold(self, _model, _following):
             raise StartFailed("ValueError: no room for the KV cache")
 
     fleet = Fleet(1, lambda: Unloadable(work()))
@@ -284,9 +303,9 @@ class Mute(LocalReplica):
 class Stuck(LocalReplica):
     """Its engine makes no step any more from a moment on; the worker answers on."""
 
-    async def hold(self, model):
+    async def hold(self, model, following=None):
         asyncio.get_running_loop().call_later(1.0, self.worker.engine._driver.cancel)
-        return await super().hold(model)
+        return await super().hold(model, following)
 
 
 class StuckScorer(LocalReplica):
@@ -319,9 +338,9 @@ def test_a_replica_that_hangs_and_lives_is_replaced_and_its_jobs_are_drawn(tmp_p
 
 def test_a_load_may_take_as_long_as_it_wants(tmp_path):
     class Slow(LocalReplica):
-        async def hold(self, model):
+        async def hold(self, model, following=None):
             await asyncio.sleep(3 * HUNG_SECONDS)
-            return await super().hold(model)
+            return await super().hold(model, following)
 
     jobs = [job(number) for number in range(20)]
     fleet = Fleet(1, lambda: Slow(work()))

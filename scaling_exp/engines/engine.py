@@ -97,6 +97,10 @@ class Engine(Protocol):
         """Replace the model in memory, and start new counters."""
         ...
 
+    async def fetch(self, model: Model) -> None:
+        """Bring the weights of a model near that will be held later. Raises UserError when they cannot be had."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -180,6 +180,9 @@ class Client:
         """Replies that were not what was asked for, by class; all but the last of a request were asked again."""
         return dict(self._transport.faults)
 
+    async def fetch(self, model: Model) -> None:
+        """The weights are the servers' concern."""
+
     async def hold(self, model: Model) -> None:
         """Find the servers that have the model, and what they honour.
 

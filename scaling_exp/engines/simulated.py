@@ -114,6 +114,9 @@ class SimulatedEngine:
         """Nothing to load."""
         self.counters = Counters(num_slots=self.num_slots)
 
+    async def fetch(self, model: Model) -> None:
+        """There are no weights."""
+
     async def close(self) -> None:
         self._driver.cancel()
 

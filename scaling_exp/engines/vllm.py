@@ -17,6 +17,7 @@ from copy import copy
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import count, product
+from pathlib import Path as FilePath
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -137,6 +138,18 @@ class VLLM:
         """Where the model's weights are on this machine; of one on the Hub, at its revision."""
         return str(model.take_weights(accept_code=self.trust_remote_code))
 
+    def fetch(self, model: Model) -> None:
+        """Bring a model's weights from the Hub to this machine, and from its disk into memory, as far as there is room.
+
+        Raises UserError when they cannot be had.
+        """
+        for file in FilePath(self.folder_of(model)).glob("*.safetensors"):
+            opened = os.open(file, os.O_RDONLY)
+            try:
+                os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(opened)
+
     def engine_arguments(self, model: Model) -> dict[str, Any]:
         """Keyword arguments of vLLM's EngineArgs. What a model says of its precision goes before the engine's."""
         kv_cache = {"kv_cache_memory_bytes": self.kv_cache_mib << 20} if self.kv_cache_mib else {}
@@ -179,6 +192,7 @@ class VLLM:
 class _Holding:
     """What both engines do with the model that they hold."""
 
+    config: VLLM
     _engine: Any
     _capacity: Capacity
     _model: Model
@@ -195,6 +209,10 @@ class _Holding:
     @property
     def facts(self) -> Mapping[str, object]:
         return asdict(self._capacity)
+
+    async def fetch(self, model: Model) -> None:
+        """See `VLLM.fetch`."""
+        await asyncio.to_thread(self.config.fetch, model)
 
     def _can_swap(self, model: Model) -> bool:
         """Whether the engine can hold it by exchanging weights alone."""
