@@ -5,6 +5,7 @@ An answer of `None` (unparsable) abstains: it is drawn and paid for, and elects 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -56,10 +57,9 @@ def fewest_to_be_confident(votes: Counter[str], num_remaining: int, confidence: 
     looking after each would.
     """
     first, second = _two_that_lead(votes)
-    could_do = (
-        more for more in range(num_remaining) if _confidence(first + more, second) >= confidence
+    return bisect_left(
+        range(num_remaining), confidence, key=lambda more: _confidence(first + more, second)
     )
-    return next(could_do, num_remaining)
 
 
 def is_unanimous(answers: Sequence[str | None]) -> bool:
@@ -77,5 +77,8 @@ def _two_that_lead(votes: Counter[str]) -> tuple[int, int]:
 def _confidence(first: int, second: int) -> float:
     """I_0.5 of whole numbers is a binomial tail: P(Bin(v1 + v2 + 1, 1/2) >= v1 + 1)."""
     tosses = first + second + 1
-    tail = sum(comb(tosses, heads) for heads in range(first + 1, tosses + 1))
+    tail, term = 0, comb(tosses, first + 1)
+    for heads in range(first + 1, tosses + 1):
+        tail += term
+        term = term * (tosses - heads) // (heads + 1)
     return 1 - tail / 2**tosses
