@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from scaling_exp.bench.result import ratio_of_medians
+
 SMALL = {
     "schedule": ("bench.num_problems=20", "bench.num_slots=16", "bench.num_samples=8"),
     "analysis": ("bench.num_problems=20", "bench.num_samples=16", "bench.rounds=1"),
@@ -68,3 +70,15 @@ def test_a_mistake_is_one_line(in_process, arguments, message):
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_a_ratio_has_an_interval_over_rounds_that_are_drawn_in_pairs():
+    """On a machine that is half as fast in every other round nothing is lost by pairing them."""
+    theirs = [10.0, 20.0] * 10
+    assert ratio_of_medians([9.0, 18.0] * 10, theirs) == {
+        "ratio": pytest.approx(0.9),
+        "95 % interval": "0.900 - 0.900",
+    }
+    noisy = ratio_of_medians([9.0, 20.0, 12.0, 11.0], [10.0, 10.0, 10.0, 10.0])
+    low, high = map(float, noisy["95 % interval"].split(" - "))
+    assert low < noisy["ratio"] == 1.15 < high

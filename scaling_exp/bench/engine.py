@@ -17,7 +17,14 @@ from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
-from scaling_exp.bench.result import Result, Row, Setup, alternate, check_positive
+from scaling_exp.bench.result import (
+    Result,
+    Row,
+    Setup,
+    alternate,
+    check_positive,
+    ratio_of_medians,
+)
 from scaling_exp.engines import VLLM, Counters, Engine
 from scaling_exp.engines.vllm import InProcess, sampling_params
 from scaling_exp.generation import Forest, seed_of
@@ -84,7 +91,7 @@ class EngineBench:
             "samples": num_samples,
             "problems": len(asked),
             **{f"{path}, tokens/s": median(each) for path, each in speeds.items()},
-            "ratio": median(speeds[OURS]) / median(speeds[RAW]),
+            **ratio_of_medians(speeds[OURS], speeds[RAW]),
             "occupancy": counters.occupancy,
             "prefix hits": counters.cached_tokens / counters.prompt_tokens,
             "preemptions": counters.num_preemptions,
