@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.py
+# Where it is set every start compiles all modules anew, and tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test install lint types layers unit format docs wheel clean

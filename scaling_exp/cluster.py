@@ -102,8 +102,9 @@ class Cluster:
             ) from error
 
     def leave(self) -> None:
-        """Let go of Ray beside what comes next: to end a local one takes seconds."""
-        Thread(target=ray.shutdown, name="leaving Ray").start()
+        """End a local Ray beside what comes next: it takes seconds. Of one that was joined nothing has to end."""
+        if not self.address:
+            Thread(target=ray.shutdown, name="end of Ray").start()
 
     def check(self, engine: EngineConfig) -> None:
         """Raise UserError when not even one replica fits."""

@@ -122,6 +122,19 @@ def test_a_run_draws_once_what_its_strategies_share_and_the_same_again_draws_not
     )
 
 
+def test_engines_are_let_go_between_the_last_draw_and_the_tables(tmp_path):
+    made = experiment(tmp_path)
+    found = []
+
+    def let_go():
+        found.append((len(keys(tmp_path)), made.folder.has_table("samples")))
+
+    run(made, "command", let_go)
+    assert found == [(2 * 6 * (1 + 8), False)]
+    run(made, "command", let_go)  # nothing is drawn: there are none
+    assert len(found) == 1
+
+
 def test_more_samples_draw_the_difference_and_the_plan_says_so_before(tmp_path):
     run(experiment(tmp_path), "command")
     num_before = len(keys(tmp_path))

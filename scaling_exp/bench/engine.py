@@ -17,6 +17,9 @@ from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
+from rich.console import Console
+from rich.progress import track
+
 from scaling_exp.bench.result import (
     Result,
     Row,
@@ -79,7 +82,9 @@ class EngineBench:
         asked = list(islice(cycle(prompts), self.num_draws // num_samples))
         speeds: dict[str, list[float]] = {OURS: [], RAW: []}
         counters = Counters()
-        for index, path in alternate(self.rounds, (OURS, RAW)):
+        turns = alternate(self.rounds, (OURS, RAW))
+        console, what = Console(stderr=True), f"{num_samples} samples a problem"
+        for index, path in track(turns, what, console=console, disable=not console.is_terminal):
             if path == OURS:
                 engine.counters = counters = Counters(num_slots=engine.num_slots)
                 speed = await ours(engine, model, asked, strategy)
