@@ -67,9 +67,9 @@ class BlockBench:
         speeds: dict[str, list[float]] = {name: [] for name in engines}
         for index, name in alternate(self.rounds, tuple(engines)):
             engines[name].counters = Counters(num_slots=engines[name].num_slots)
-            speed = await ours(engines[name], model, prompts, strategy)
+            drawn = await ours(engines[name], model, prompts, strategy)
             if index:
-                speeds[name].append(speed)
+                speeds[name].append(drawn.tokens_per_second)
         return [
             {
                 "prompt tokens": len(prompts[0]),

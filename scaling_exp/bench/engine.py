@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from rich.console import Console
@@ -62,45 +62,102 @@ class EngineBench:
         engine = prepared(setup)
         rows = asyncio.run(self._measure(engine, setup))
         ratios = [float(row["ratio"] or 0) for row in rows]
-        note = f"ratio: tokens/s of {OURS} over {RAW}, medians of {self.rounds} rounds; worst {min(ratios):.3f}"
-        return Result(f"Generation, model {self.model}", tuple(rows), (note,))
+        notes = (
+            f"ratio: tokens/s of {OURS} over {RAW}, medians of {self.rounds} rounds; worst {min(ratios):.3f}",
+            "outside the core: all but vLLM's steps, that is adding requests, taking out answers, and what is ours",
+        )
+        return Result(f"Generation, model {self.model}", tuple(rows), notes)
 
     async def _measure(self, config: VLLM, setup: Setup) -> list[Row]:
         model = setup.model(self.model)
         engine = config.start()
         await engine.hold(model)
-        llm = bare(engine, config, model)
+        paths = Paths(engine, bare(engine, config, model), model, Stopwatch.of(engine))
         prompts = model.prompts(setup.task.problems())
-        rows = [await self._row(engine, llm, model, prompts, samples) for samples in self.samples]
+        rows = [await self._row(paths, prompts, num_samples) for num_samples in self.samples]
         await engine.close()
         return rows
 
-    async def _row(
-        self, engine: Engine, llm: Any, model: Model, prompts: Sequence[Tokens], num_samples: int
-    ) -> Row:
+    async def _row(self, paths: Paths, prompts: Sequence[Tokens], num_samples: int) -> Row:
         strategy = ParallelSampling(num_samples, Sampling(max_tokens=self.max_tokens))
         asked = list(islice(cycle(prompts), self.num_draws // num_samples))
         speeds: dict[str, list[float]] = {OURS: [], RAW: []}
-        counters = Counters()
+        outside: dict[str, list[float]] = {OURS: [], RAW: []}
         turns = alternate(self.rounds, (OURS, RAW))
         console, what = Console(stderr=True), f"{num_samples} samples a problem"
         for index, path in track(turns, what, console=console, disable=not console.is_terminal):
-            if path == OURS:
-                engine.counters = counters = Counters(num_slots=engine.num_slots)
-                speed = await ours(engine, model, asked, strategy)
-            else:
-                speed = raw(llm, model, asked, strategy)
+            drawn = await paths.draw(path, asked, strategy)
             if index:
-                speeds[path].append(speed)
+                speeds[path].append(drawn.tokens_per_second)
+                num_draws = len(asked) * num_samples
+                outside[path].append(1e6 * (drawn.seconds - paths.core.seconds) / num_draws)
+        counters = paths.engine.counters
         return {
             "samples": num_samples,
             "problems": len(asked),
             **{f"{path}, tokens/s": median(each) for path, each in speeds.items()},
             **ratio_of_medians(speeds[OURS], speeds[RAW]),
+            **{
+                f"{path}, us a draw outside the core": median(each) if paths.core.runs else None
+                for path, each in outside.items()
+            },
             "occupancy": counters.occupancy,
             "prefix hits": counters.cached_tokens / counters.prompt_tokens,
             "preemptions": counters.num_preemptions,
         }
+
+
+@dataclass(eq=False)
+class Paths:
+    """Ours and the raw one, to one engine; `core` tells the seconds of the last drawing that were the core's."""
+
+    engine: Engine
+    llm: Any
+    model: Model
+    core: Stopwatch
+
+    async def draw(self, path: str, prompts: Sequence[Tokens], strategy: ParallelSampling) -> Drawn:
+        self.core.seconds = 0.0
+        if path == RAW:
+            return raw(self.llm, self.model, prompts, strategy)
+        self.engine.counters = Counters(num_slots=self.engine.num_slots)
+        return await ours(self.engine, self.model, prompts, strategy)
+
+
+class Drawn(NamedTuple):
+    """Output tokens, and the seconds that they took."""
+
+    num_tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.num_tokens / self.seconds
+
+
+@dataclass(eq=False)
+class Stopwatch:
+    """Seconds that an engine's core took for its steps; it only runs for one in this process."""
+
+    runs: bool
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, engine: Engine) -> Stopwatch:
+        watch = cls(runs=isinstance(engine, InProcess))
+        if isinstance(engine, InProcess):
+            core = engine.core.engine_core
+            core.get_output = watch.timed(core.get_output)
+        return watch
+
+    def timed(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        def timed() -> Any:
+            started = perf_counter()
+            outputs = step()
+            self.seconds += perf_counter() - started
+            return outputs
+
+        return timed
 
 
 def prepared(setup: Setup) -> VLLM:
@@ -128,8 +185,8 @@ def bare(engine: Engine, config: VLLM, model: Model) -> Any:
 
 async def ours(
     engine: Engine, model: Model, prompts: Sequence[Tokens], strategy: ParallelSampling
-) -> float:
-    """Output tokens a second through forest, pool and gate to encoded draws."""
+) -> Drawn:
+    """Through forest, pool and gate to encoded draws."""
     draws: list[Draw] = []
 
     async def jobs() -> AsyncIterator[int]:
@@ -144,15 +201,16 @@ async def ours(
     started = perf_counter()
     await run_all(jobs(), run, lambda _: strategy.num_samples, gate)
     encode(draws)
-    return sum(len(draw.completion.tokens) for draw in draws) / (perf_counter() - started)
+    return Drawn(sum(len(draw.completion.tokens) for draw in draws), perf_counter() - started)
 
 
-def raw(llm: Any, model: Model, prompts: Sequence[Tokens], strategy: ParallelSampling) -> float:
-    """Output tokens a second of one call of `LLM.generate`."""
+def raw(llm: Any, model: Model, prompts: Sequence[Tokens], strategy: ParallelSampling) -> Drawn:
+    """One call of `LLM.generate`."""
     requests, parameters = raw_requests(model, prompts, strategy)
     started = perf_counter()
     outputs = llm.generate(requests, parameters, use_tqdm=False)
-    return sum(len(output.outputs[0].token_ids) for output in outputs) / (perf_counter() - started)
+    num_tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+    return Drawn(num_tokens, perf_counter() - started)
 
 
 def raw_requests(
