@@ -37,7 +37,7 @@ from scaling_exp.store import Draw, Pooled, encode
 from scaling_exp.strategies import ParallelSampling
 from scaling_exp.types import Sampling, Tokens, UserError
 
-OURS, RAW = "scaling_exp", "LLM.generate"
+OURS, RAW = "ours", "raw"
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ class EngineBench:
         rows = asyncio.run(self._measure(engine, setup))
         ratios = [float(row["ratio"] or 0) for row in rows]
         notes = (
-            f"ratio: tokens/s of {OURS} over {RAW}, medians of {self.rounds} rounds; worst {min(ratios):.3f}",
-            "outside the core: all but vLLM's steps, that is adding requests, taking out answers, and what is ours",
+            f"ratio: tokens/s of scaling_exp over LLM.generate (raw), medians of {self.rounds} rounds; worst"
+            f" {min(ratios):.3f}",
+            "us outside: of a draw outside vLLM's steps, for adding requests, taking out answers, and what is ours",
         )
         return Result(f"Generation, model {self.model}", tuple(rows), notes)
 
@@ -98,7 +99,7 @@ class EngineBench:
             **{f"{path}, tokens/s": median(each) for path, each in speeds.items()},
             **ratio_of_medians(speeds[OURS], speeds[RAW]),
             **{
-                f"{path}, us a draw outside the core": median(each) if paths.core.runs else None
+                f"{path}, us outside": median(each) if paths.core.runs else None
                 for path, each in outside.items()
             },
             "occupancy": counters.occupancy,
