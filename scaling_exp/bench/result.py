@@ -128,7 +128,7 @@ def ratio_of_medians(ours: Sequence[float], theirs: Sequence[float]) -> dict[str
     drawn_RN = np.random.default_rng(0).integers(num_rounds, size=(RESAMPLES, num_rounds))
     ours_R, theirs_R = (np.median(np.array(each)[drawn_RN], axis=1) for each in (ours, theirs))
     low, high = np.percentile(ours_R / theirs_R, (2.5, 97.5))
-    return {"ratio": median(ours) / median(theirs), "95 %": f"{low:.3f} - {high:.3f}"}
+    return {"ratio": median(ours) / median(theirs), "95 %": f"{low:.3f}-{high:.3f}"}
 
 
 def alternate(rounds: int, names: Sequence[str]) -> list[tuple[int, str]]:
