@@ -107,6 +107,9 @@ def run(arguments: list[str]) -> None:
     """Draw, analyse, report."""
 
     def task(node: DictConfig) -> None:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
         from scaling_exp.config import experiment_from
         from scaling_exp.experiment import run as run_experiment
         from scaling_exp.spending import LimitReached
@@ -118,8 +121,8 @@ def run(arguments: list[str]) -> None:
         command = os.environ.get("SCALING_EXP_COMMAND") or shlex.join(
             ["python", "-m", "scaling_exp", "run", *arguments]
         )
-        # The jobs of a sweep share one Ray.
-        leave = None if _is_sweep(arguments) else experiment.cluster.leave
+        is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        leave = None if is_sweep else experiment.cluster.leave  # a sweep's jobs share one Ray
         try:
             finished = run_experiment(experiment, command, leave)
         except KeyboardInterrupt:
@@ -141,10 +144,6 @@ def run(arguments: list[str]) -> None:
             sys.exit(INCOMPLETE)
 
     compose("config", arguments, "run", task)
-
-
-def _is_sweep(arguments: Sequence[str]) -> bool:
-    return any(each in ("-m", "--multirun") for each in arguments)
 
 
 def where(folder: RunFolder, page: FilePath) -> list[str]:
@@ -207,7 +206,7 @@ def submit(arguments: list[str]) -> None:
     sent = [each for each in arguments if each != "--detach"]
     found: list[Destination] = []
     with TemporaryDirectory() as scratch:  # where Hydra would note a sweep; the job notes its own
-        is_sweep = _is_sweep(sent)
+        is_sweep = any(each in ("-m", "--multirun") for each in sent)
         overrides = [*sent, *([f"hydra.sweep.dir={scratch}"] if is_sweep else [])]
         compose("config", overrides, "submit", lambda node: found.append(destination_from(node)))
 

@@ -178,7 +178,7 @@ class RayReplica:
         self.actor = _actor_class().options(**self._options()).remote(self.work)
         await self._begin("start")
 
-    async def hold(self, model: Model, following: Model | None) -> int:
+    async def hold(self, model: Model, following: Model | None = None) -> int:
         return await self._begin("hold", model, following)
 
     async def exchange(self, jobs: Sequence[Job], seconds: float) -> Report:

@@ -125,7 +125,7 @@ class Replica(Protocol):
         """Import the engine."""
         ...
 
-    async def hold(self, model: Model, following: Model | None) -> int:
+    async def hold(self, model: Model, following: Model | None = None) -> int:
         """Make `model` the one that jobs are drawn from; the draws that it can take at once.
 
         The weights of the one that will probably be held then are brought near meanwhile.
@@ -351,17 +351,18 @@ class Dispatch:
             if held in waiting or (held and self._victim(held, shift)):
                 return held
             if unheld := self._unheld():
-                return unheld
+                return unheld.name
             if waiting:
                 return max(waiting, key=lambda name: self.queue.num_draws[name])
             await self._wait_for_news()
 
-    def _unheld(self) -> str | None:
+    def _unheld(self) -> Model | None:
         """The first model with something to do that no replica holds."""
-        waiting = self.queue.models()
-        return next(
-            (each for each in self.models if each in waiting and not self.shifts[each]), None
+        waiting = set(self.queue.models())
+        unheld = (
+            each for name, each in self.models.items() if name in waiting and not self.shifts[name]
         )
+        return next(unheld, None)
 
     async def _wait_for_news(self) -> None:
         """Until jobs came back to the queue, or a while has passed and there may be some to take from others."""
@@ -392,8 +393,7 @@ class Dispatch:
     async def _load(self, shift: Shift, start_seconds: float) -> int:
         clock = asyncio.get_running_loop().time
         shift.started = clock()
-        following = self.models.get(self._unheld() or "")
-        num_wanted = await shift.replica.hold(self.models[shift.model], following)
+        num_wanted = await shift.replica.hold(self.models[shift.model], self._unheld())
         now = clock()
         self.num_failed_starts = 0
         loaded = _event(shift, Report(), start_seconds, now - shift.started)

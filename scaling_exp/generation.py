@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
-from math import isnan
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from scaling_exp.types import Completion, Path, Sampling, Tokens, UserError
+from scaling_exp.types import Completion, Path, Sampling, Tokens
 
 T = TypeVar("T")
 
@@ -279,18 +278,12 @@ class Forest:
     async def score(self, path: Path) -> float:
         """The scorer's opinion of the sequence that ends at `path`; asked once.
 
-        Raises ValueError when the run has no scorer, UserError when its score is not a number.
+        Raises ValueError when the run has no scorer.
         """
         if self.scorer is None:
             raise ValueError("this strategy needs a scorer and the experiment has none")
         if path not in self.scores:
-            score = await self.scorer(self.generated(path))
-            if any(map(isnan, score.steps)):
-                raise UserError(
-                    "the scorer gives NaN for an answer, which ranks nowhere: its precision may be too narrow for its"
-                    " weights; set scorer.dtype, e.g. float32 or bfloat16, or choose another scorer"
-                )
-            self.scores[path] = score
+            self.scores[path] = await self.scorer(self.generated(path))
         return self.scores[path].last
 
     def is_finished(self, path: Path) -> bool:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isnan
 from typing import Protocol
 
 from scaling_exp.engines import Counters, Engine, EngineConfig
@@ -89,14 +90,21 @@ class ByModel:
     def on(self, problem: Problem | None) -> Sampler:  # noqa: ARG002 - a model reads all in its prefix
         return self._ask
 
-    def _ask(self, prefix: Tokens, sampling: Sampling, seed: int) -> Awaitable[Completion]:
-        """Raises UserError for more than the model takes: how long an answer is in its tokens is not known before."""
+    async def _ask(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
+        """Raises UserError for more than the model takes, how long an answer is in its tokens is not known before, and
+        for a score that is not a number, which would rank nowhere and must not get into the pool."""
         if (needed := len(prefix) + (not sampling.pooling)) > self.model.max_tokens:
             raise UserError(
                 f"scorer.path: {self.model.path} takes {self.model.max_tokens} tokens, and to score an answer that was"
                 f" drawn wants {needed}: lower max_tokens, or choose another scorer"
             )
-        return self.gate(prefix, sampling, seed)
+        completion = await self.gate(prefix, sampling, seed)
+        if any(map(isnan, completion.scores)):
+            raise UserError(
+                f"scorer.path: {self.model.path} gives NaN for an answer: its weights may want a wider precision, e.g."
+                " scorer.dtype=float32; or choose another scorer"
+            )
+        return completion
 
     async def close(self) -> None:
         await self.engine.close()

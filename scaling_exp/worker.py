@@ -50,6 +50,7 @@ class Worker:
         self.has_started = False
         self.scores: scoring.Service | None = None
         self.running: asyncio.Future[None] | None = None
+        self.fetching: asyncio.Future[None] | None = None
         self.changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -68,6 +69,7 @@ class Worker:
             self.running.cancel()
             await asyncio.wait([self.running])
         await self._hold_scorer()
+        self._stop_fetching()
         await self.engine.hold(model)
         self.fetching = asyncio.ensure_future(self._fetch(following)) if following else None
         self.engine.counters = Counters(num_slots=self.engine.num_slots)
@@ -83,6 +85,10 @@ class Worker:
         admitted = run_all(self._queued(), self._run, lambda job: job.num_draws, self.gate)
         self.running = asyncio.ensure_future(admitted)
         return self.gate.target
+
+    def _stop_fetching(self) -> None:
+        if self.fetching is not None:
+            self.fetching.cancel()
 
     async def _fetch(self, model: Model) -> None:
         """What goes wrong here is told when the model is held."""
@@ -251,6 +257,7 @@ class Worker:
 
     async def close(self) -> None:
         """Drop what is open and end the engine."""
+        self._stop_fetching()
         if self.running is not None:
             self.running.cancel()
         if self.has_started:

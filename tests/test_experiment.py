@@ -3,7 +3,7 @@
 import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from math import log
+from math import log, nan
 from pathlib import Path
 from random import Random
 
@@ -262,6 +262,15 @@ def test_scores_are_drawn_once_kept_and_replayed(tmp_path):
     run(made, "command")
     assert made.cluster.num_started == num_started
     assert all(table.equals(before[name]) for name, table in tables(made).items())
+
+
+def test_a_score_that_is_no_number_ends_a_run_with_its_remedy_and_is_not_kept(tmp_path):
+    overflows = Simulated(16, 0.01, 0.001, respond, judge=lambda _, labels: (nan,) * len(labels))
+    with pytest.raises(UserError, match=r"gives NaN .* scorer\.dtype=float32"):
+        run(scored(tmp_path, engine=overflows), "command")
+    made = scored(tmp_path)
+    run(made, "command")
+    assert tables(made)["samples"].to_pandas()["score"].between(0, 1).all()
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../up", ".hidden", "-v"])

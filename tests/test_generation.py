@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling_exp.generation import Forest, Fresh, Score, seed_of
-from scaling_exp.types import Completion, Sampling, UserError
+from scaling_exp.types import Completion, Sampling
 
 PROMPT = (7, 8, 9)
 SAMPLED = Sampling(max_tokens=4)
@@ -145,16 +145,6 @@ def test_a_strategy_that_scores_needs_a_scorer():
     assert grown.scores == {(0,): Score((0.5, 20.0), 5)}
     with pytest.raises(ValueError, match="needs a scorer"):
         asyncio.run(forest().score((0,)))
-
-
-def test_a_score_that_is_no_number_is_told_with_its_remedy():
-    async def overflown(_answer):
-        return Score((0.5, float("nan")), 3)
-
-    grown = forest(scorer=overflown)
-    asyncio.run(grown.extend((0,), SAMPLED))
-    with pytest.raises(UserError, match=r"NaN.*scorer\.dtype"):
-        asyncio.run(grown.score((0,)))
 
 
 @pytest.mark.parametrize(

@@ -236,8 +236,10 @@ def test_a_folder_without_a_ladder_is_named(tmp_path):
     ("content", "told"),
     [
         ('{"checkpoints": [}', "is no JSON"),
-        ('{"checkpoints": []}', "names no checkpoints"),
-        ('{"checkpoints": [{"name": "4K"}]}', "describes a checkpoint wrongly"),
+        ("[]", "lacks one of hash, recipe, checkpoints"),
+        ('{"hash": "", "checkpoints": []}', "lacks one of hash, recipe, checkpoints"),
+        ('{"hash": "", "recipe": {}, "checkpoints": []}', "names no checkpoints"),
+        ('{"hash": "", "recipe": {}, "checkpoints": [{"name": "4K"}]}', "describes a checkpoint"),
     ],
 )
 def test_a_ladder_that_cannot_be_read_says_what_is_wrong(tmp_path, content, told):

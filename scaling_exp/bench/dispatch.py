@@ -130,7 +130,7 @@ class SimulatedReplica:
         assert isinstance(loop, VirtualLoop)
         self.loop = loop
 
-    async def hold(self, model: Model, following: Model | None) -> int:  # noqa: ARG002
+    async def hold(self, model: Model, following: Model | None = None) -> int:  # noqa: ARG002
         self.model = model.name
         self.slots = [self.loop.time()] * self.speed.num_slots
         self.begun = self.loop.time()

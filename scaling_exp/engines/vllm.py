@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import count, product
 from pathlib import Path as FilePath
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 from scaling_exp.engines.engine import (
@@ -289,27 +289,16 @@ def _thinking_ends(start: int, end: int) -> Any:
 
 
 class _Request(asyncio.Future[Completion]):
-    """A request in the engine. To cancel it is to take it out.
+    """A request in the engine. To cancel it is to take it out."""
 
-    `core` is what the engine core knows of it, None where vLLM's output processor keeps its answer.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        sampling: Sampling,
-        withdraw: Callable[[_Request], None],
-        core: CoreRequest | None,
-    ) -> None:
+    def __init__(self, name: str, sampling: Sampling, withdraw: Callable[[str], None]) -> None:
         super().__init__()
         self.name = name
         self.sampling = sampling
         self._withdraw = withdraw
-        self.core = core
-        self.prefill = core and core.prefill_stats  # the core lets go of it with the first token
 
     def cancel(self, msg: object = None) -> bool:
-        self._withdraw(self)
+        self._withdraw(self.name)
         return super().cancel(msg)
 
 
@@ -327,6 +316,14 @@ def _packed_again(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, VocabParallelEmbedding):
             module.quant_method.process_weights_after_loading(module)
+
+
+class _Direct(NamedTuple):
+    """What the core knows of a request that went to it directly."""
+
+    request: CoreRequest
+    prefill: Any
+    """vLLM's PrefillStats, of which the request lets go with its first token."""
 
 
 @dataclass(eq=False)
@@ -354,6 +351,7 @@ class InProcess(_Holding):
         self._num_added = 0
         self._num_finished = 0
         self._waiting: dict[str, _Request] = {}
+        self._direct: dict[str, _Direct] = {}
         self._engine: Any = None
         self._capacity = Capacity(0, 0, 0)
         self._wake = asyncio.Event()
@@ -383,33 +381,32 @@ class InProcess(_Holding):
         name = str(self._num_added)
         parameters = self._parameters(sampling, seed)
         try:
-            core = self._add(name, engine_input(prefix), sampling, parameters)
+            self._add(name, engine_input(prefix), sampling, parameters)
         except self._Invalid as error:
             raise RequestFailed(str(error)) from error
-        self._waiting[name] = request = _Request(name, sampling, self._withdraw, core)
+        self._waiting[name] = request = _Request(name, sampling, self._withdraw)
         self._wake.set()
         return request
 
     def _add(
         self, name: str, prompt: Any, sampling: Sampling, parameters: SamplingParams | PoolingParams
-    ) -> CoreRequest | None:
-        """Add a request; what the core knows of it, if it went past the output processor."""
+    ) -> None:
         if not sampling.tells_tokens_alone:
             self._engine.add_request(name, prompt, parameters)
-            return None
+            return
         core, tasks = self._engine.engine_core.engine_core, self._engine.get_supported_tasks()
         asked = self._engine.input_processor.process_inputs(name, prompt, parameters, tasks)
         request, _ = core.preprocess_add_request(asked)
         core.add_request(request)
-        return request
+        self._direct[name] = _Direct(request, request.prefill_stats)
 
-    def _withdraw(self, request: _Request) -> None:
-        if self._waiting.pop(request.name, None) is None:
+    def _withdraw(self, name: str) -> None:
+        if self._waiting.pop(name, None) is None:
             return
-        if request.core is None:
-            self._engine.abort_request([request.name])
+        if self._direct.pop(name, None) is None:
+            self._engine.abort_request([name])
         else:
-            self._engine.engine_core.abort_requests([request.name])
+            self._engine.engine_core.abort_requests([name])
 
     async def close(self) -> None:
         self._driver.cancel()
@@ -440,39 +437,45 @@ class InProcess(_Holding):
             if not future.done():
                 future.set_exception(died)
         self._waiting.clear()
+        self._direct.clear()
 
     def _step(self) -> None:
         """One forward pass of the batch; whoever waits for a request that it finished is told."""
         started = perf_counter()
-        finished = list(self._finished())
+        finished = self._finished()
         self._num_finished = len(finished)
         self._count(perf_counter() - started)
-        for output in finished:
-            request = self._waiting.pop(output.request_id, None)
+        for name, completion in finished:
+            request = self._waiting.pop(name, None)
             if request is not None and not request.done():
-                request.set_result(self._answer(output, request))
+                request.set_result(completion)
 
-    def _finished(self) -> Iterator[Any]:
-        """Step; outputs of the requests that it finished: the core's own, or those of the output processor."""
+    def _finished(self) -> list[tuple[str, Completion]]:
+        """Step; names and answers of the requests that it finished."""
         outputs = self._engine.engine_core.get_output().outputs
-        for output in outputs:
-            if output.finish_reason is not None and output.request_id in self._waiting:
-                yield output
+        finished = [
+            (output.request_id, self._answer(output))
+            for output in outputs
+            if output.finish_reason is not None and output.request_id in self._direct
+        ]
         processor = self._engine.output_processor
         if processor.has_unfinished_requests():
             processed = processor.process_outputs(outputs)
             self._engine.engine_core.abort_requests(processed.reqs_to_abort)
-            yield from (each for each in processed.request_outputs if each.finished)
+            finished += [
+                (each.request_id, self._completion(each, self._waiting[each.request_id].sampling))
+                for each in processed.request_outputs
+                if each.finished and each.request_id in self._waiting
+            ]
+        return finished
 
-    def _answer(self, output: Any, request: _Request) -> Completion:
-        if request.core is None:
-            return self._completion(output, request.sampling)
-        assert request.prefill
-        num_cached = request.prefill.num_cached_tokens
-        tokens = tuple(request.core.output_token_ids)
-        _count_read(self.counters, request.core.num_prompt_tokens, num_cached)
+    def _answer(self, output: Any) -> Completion:
+        """Of a request that went to the core directly."""
+        request, prefill = self._direct.pop(output.request_id)
+        tokens = tuple(request.output_token_ids)
+        _count_read(self.counters, request.num_prompt_tokens, prefill.num_cached_tokens)
         self.counters.output_tokens += len(tokens)
-        return Completion(tokens, _ended_by(output.finish_reason), num_cached)
+        return Completion(tokens, _ended_by(output.finish_reason), prefill.num_cached_tokens)
 
     def _count(self, seconds: float) -> None:
         """Add a step. The integral of the queue's length over time is the sum of the waits (Little's law)."""

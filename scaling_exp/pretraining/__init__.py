@@ -126,6 +126,8 @@ class Checkpoint:
 
 
 MANIFEST = "ladder.json"
+KEYS = ("hash", "recipe", "checkpoints")
+"""What is read of it."""
 
 
 def write_manifest(folder: FilePath, recipe: Recipe, checkpoints: Sequence[Checkpoint]) -> FilePath:
@@ -153,14 +155,17 @@ def read_manifest(folder: FilePath) -> dict:
             f"{folder} holds no ladder ({MANIFEST} is missing); make one with `pretrain`"
         )
     try:
-        return json.loads(file.read_text())
+        manifest = json.loads(file.read_text())
     except ValueError as error:
         raise UserError(f"{file} is no JSON: {error}") from error
+    if not isinstance(manifest, dict) or not manifest.keys() >= set(KEYS):
+        raise UserError(f"{file} is no ladder's manifest: it lacks one of {', '.join(KEYS)}")
+    return manifest
 
 
 def manifest_checkpoints(folder: FilePath) -> tuple[Checkpoint, ...]:
     """Every checkpoint of a ladder, smallest first. Raises UserError when there is none, or one lacks something."""
-    entries = read_manifest(folder).get("checkpoints", [])
+    entries = read_manifest(folder)["checkpoints"]
     if not entries:
         raise UserError(f"{folder / MANIFEST} names no checkpoints; make them with `pretrain`")
     try:
