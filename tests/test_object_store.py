@@ -243,7 +243,7 @@ from scaling_exp.store import mirror
 mirror_of = mirror.Mirror.of
 mirror.Mirror.of = lambda url: replace(mirror_of(url), seal_seconds=0.2)
 def slowly(prefix, seed):
-    time.sleep(0.02)
+    time.sleep(0.06)
     return respond(prefix, seed)
 run(experiment(sys.argv[1], num_samples=40, engine_respond=slowly), "command")
 """
