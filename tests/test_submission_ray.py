@@ -191,7 +191,7 @@ def test_a_run_is_sent_let_go_of_followed_again_stopped_and_gone_on_with(
 ):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    chats.seconds = 1.0
+    chats.seconds = 3.0  # long enough to be let go of on a slow machine
     out, _ = said(call("submit", "--detach", *arguments("store")))
     job = Job.read(out.removeprefix("job: ").strip())
     target = target_of(job)
