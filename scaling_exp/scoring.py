@@ -91,8 +91,8 @@ class ByModel:
         return self._ask
 
     async def _ask(self, prefix: Tokens, sampling: Sampling, seed: int) -> Completion:
-        """Raises UserError for more than the model takes, how long an answer is in its tokens is not known before, and
-        for a score that is not a number, which would rank nowhere and must not get into the pool."""
+        """Raises UserError for more than the model takes (how long an answer is in its tokens is not known before), and
+        for a score that is not a number: it would rank nowhere, and must not get into the pool."""
         if (needed := len(prefix) + (not sampling.pooling)) > self.model.max_tokens:
             raise UserError(
                 f"scorer.path: {self.model.path} takes {self.model.max_tokens} tokens, and to score an answer that was"

@@ -104,6 +104,14 @@ def test_a_model_thinks_between_two_tokens_of_its_own(tmp_path):
     assert thinker(tmp_path).thinking_tokens == (THINK, END)
 
 
+def test_the_weights_that_are_held_next_are_read_ahead_and_nothing_else(monkeypatch):
+    read = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda opened, *_: read.append(os.fstat(opened)))
+    CPU.fetch(model("112K"))
+    weights = os.stat(model("112K").folder / "model.safetensors")
+    assert [each.st_ino for each in read] == [weights.st_ino]
+
+
 @pytest.mark.slow
 def test_one_engine_after_another_in_one_process(tmp_path):
     """One test, because the import of vLLM is what costs."""

@@ -145,10 +145,10 @@ class Stopwatch:
 
     @classmethod
     def of(cls, engine: Engine) -> Stopwatch:
-        watch = cls(runs=isinstance(engine, InProcess))
-        if isinstance(engine, InProcess):
-            core = engine.core.engine_core
-            core.get_output = watch.timed(core.get_output)
+        if not isinstance(engine, InProcess):
+            return cls(runs=False)
+        watch, core = cls(runs=True), engine.core.engine_core
+        core.get_output = watch.timed(core.get_output)
         return watch
 
     def timed(self, step: Callable[[], Any]) -> Callable[[], Any]:

@@ -143,8 +143,9 @@ class VLLM:
 
         Raises UserError when they cannot be had.
         """
-        for file in FilePath(self.folder_of(model)).glob("*.safetensors"):
-            opened = os.open(file, os.O_RDONLY)
+        folder = FilePath(self.folder_of(model))
+        for name in model.weight_names:
+            opened = os.open(folder / name, os.O_RDONLY)
             try:
                 os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_WILLNEED)
             finally:

@@ -178,7 +178,6 @@ def measure(name: str, setup: Setup, rivals_python: Path, keep: Path | None) -> 
 def run(command: Sequence[str | Path], folder: str, log: Path) -> int | str:
     """Run a command; its exit status, or that it took too long. Nothing that it started is left."""
     environment = os.environ | ENVIRONMENT
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
